@@ -1,0 +1,27 @@
+"""The two settings that every command reads, from the environment and `.env`.
+
+Standard library only: `core.settings` reads all settings through pydantic-settings (0.2 CPU s to
+import), and a command that only looks at the queue must not pay for that.
+"""
+
+import getpass
+import os
+from pathlib import Path
+
+
+def read_variable(name: str) -> str | None:
+    """Return the variable from the environment, else from `./.env`; None when unset or empty."""
+    value = os.environ.get(name)
+    if value:
+        return value
+    file = Path(".env")
+    if not file.is_file():
+        return None
+    from dotenv import dotenv_values
+
+    return dotenv_values(file).get(name) or None
+
+
+def actor_name() -> str:
+    """Who is acting: `ARCFUSION_ACTOR`, else the login name."""
+    return read_variable("ARCFUSION_ACTOR") or getpass.getuser()

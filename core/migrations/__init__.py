@@ -1,0 +1,1 @@
+"""The schema's history, forward only. A new step is one file in versions/."""

@@ -1,0 +1,8 @@
+"""The tables of core/."""
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make the tables."""

@@ -1,0 +1,36 @@
+"""Every setting that exists. `.env.example` lists the same ones; a test compares them."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from arcfusion.core.errors import BadInputError
+
+
+class Settings(BaseSettings):
+    """Settings from the environment (`ARCFUSION_*`), then `.env`, then these defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="ARCFUSION_", env_file=".env", extra="ignore")
+
+    home: Path | None = Field(None, description="the lab's directory; default: `.arcfusion/`")
+    actor: str | None = Field(None, description="who is acting; default: the login name")
+    sandbox: Literal["strict", "good", "weak", "none"] = Field(
+        "good", description="the weakest sandbox in which generated code may run"
+    )
+    parallel_runs: int = Field(2, ge=1, le=64, description="trainings at the same time")
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        BadInputError: a setting has a value that is not allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "ARCFUSION_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise BadInputError(f"{name} is {first['input']!r}: {first['msg'].lower()}") from error

@@ -89,10 +89,12 @@ def write(connection: sqlite3.Connection, home: Home) -> Iterator[sqlite3.Connec
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
+            connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            # A full disk rolls back by itself: a second rollback would hide the first error.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
 
 
 def open_engine(home: Home) -> "Engine":

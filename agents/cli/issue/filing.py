@@ -1,0 +1,240 @@
+"""The verbs that file and edit: create, update, comment, note, reopen, requeue, import."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arcfusion.agents.cli.issue.options import (
+    Actor,
+    IssueId,
+    OptionalFence,
+    open_queue,
+    parse_edge,
+    parse_metadata,
+    parse_moment,
+    parse_needs,
+    parse_priority,
+    split_labels,
+)
+from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.core.errors import BadInputError
+
+if TYPE_CHECKING:
+    from arcfusion.issues.draft import Draft, Edge
+    from arcfusion.issues.draft import Json as JsonValue
+    from arcfusion.issues.record import IssueRecord
+
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why.")]
+Text = Annotated[str, typer.Argument(help="What to say.")]
+Title = Annotated[str, typer.Argument(help="One line.")]
+NewTitle = Annotated[str | None, typer.Option("--title", help="One line.")]
+Description = Annotated[str | None, typer.Option("--description", "-d", help="What and why.")]
+Design = Annotated[str | None, typer.Option("--design", help="How.")]
+Acceptance = Annotated[str | None, typer.Option("--acceptance", help="When it is done.")]
+Notes = Annotated[str, typer.Option("--notes", help="What was seen so far.")]
+Type = Annotated[str, typer.Option("--type", "-t", help="bug, feature, task, epic, spike, ...")]
+NewType = Annotated[str | None, typer.Option("--type", "-t", help="bug, feature, task, ...")]
+Priority = Annotated[str, typer.Option("--priority", "-p", help="0 (most urgent) to 4.")]
+NewPriority = Annotated[str | None, typer.Option("--priority", "-p", help="0 to 4.")]
+SizeOption = Annotated[str, typer.Option("--size", help="S, M, L or XL.")]
+NewSize = Annotated[str | None, typer.Option("--size", help="S, M, L or XL.")]
+NewStatus = Annotated[str | None, typer.Option("--status", "-s", help="open, blocked or deferred.")]
+Minutes = Annotated[int | None, typer.Option("--minutes", min=0, help="Estimate.")]
+Owner = Annotated[str | None, typer.Option("--owner", help="Who answers for it.")]
+Words = Annotated[
+    list[str] | None, typer.Option("--label", "-l", help="A word; repeat it, or use commas.")
+]
+Deps = Annotated[
+    list[str] | None,
+    typer.Option("--deps", help="It depends on ID; TYPE:ID for another type than blocks."),
+]
+Parent = Annotated[str | None, typer.Option("--parent", help="It is part of ID.")]
+NeedsOption = Annotated[
+    list[str] | None,
+    typer.Option("--needs", help="gpus=N, gpu_memory_gib=X or skill=WORD; repeat it."),
+]
+Metadata = Annotated[str, typer.Option("--metadata", help="A JSON object.")]
+NewMetadata = Annotated[str | None, typer.Option("--metadata", help="Merged into it.")]
+ExternalRef = Annotated[str | None, typer.Option("--external-ref", help="Its name elsewhere.")]
+IdempotencyKey = Annotated[
+    str | None, typer.Option("--idempotency-key", help="The same key files it once.")
+]
+NotBefore = Annotated[
+    str | None, typer.Option("--not-before", help="Nobody claims it before this time.")
+]
+
+
+def create(
+    title: Title,
+    description: Description = None,
+    issue_type: Type = "task",
+    priority: Priority = "2",
+    labels: Words = None,
+    design: Design = None,
+    acceptance: Acceptance = None,
+    notes: Notes = "",
+    size: SizeOption = "M",
+    minutes: Minutes = None,
+    owner: Owner = None,
+    deps: Deps = None,
+    parent: Parent = None,
+    needs: NeedsOption = None,
+    metadata: Metadata = "{}",
+    external_ref: ExternalRef = None,
+    idempotency_key: IdempotencyKey = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """File an issue and print its id."""
+    from arcfusion.issues.draft import Draft, parse_closed
+    from arcfusion.issues.states import IssueType, Size
+
+    draft = Draft(
+        title=title,
+        description=description or "",
+        design=design or "",
+        acceptance=acceptance or "",
+        notes=notes,
+        type=parse_closed("type", issue_type, IssueType),
+        priority=parse_priority(priority),
+        size=parse_closed("size", size, Size),
+        estimated_minutes=minutes,
+        owner=owner,
+        labels=split_labels(labels),
+        metadata=parse_metadata(metadata),
+        needs=parse_needs(needs),
+        edges=_edges(deps, parent),
+        external_ref=external_ref,
+        idempotency_key=idempotency_key,
+    )
+    _file(draft, actor, as_json=json)
+
+
+def _file(draft: "Draft", actor: str | None, *, as_json: bool) -> None:
+    from arcfusion.issues.graph import sentence
+
+    with open_queue(actor) as queue:
+        issue = queue.create(draft)
+    for edge in draft.edges:
+        print_note(sentence(issue.id, edge))
+    _print(issue, issue.id, as_json=as_json)
+
+
+def _edges(deps: list[str] | None, parent: str | None) -> "tuple[Edge, ...]":
+    from arcfusion.issues.draft import Edge
+    from arcfusion.issues.states import EdgeType
+
+    edges = [parse_edge(text) for text in split_labels(deps)]
+    if parent is not None:
+        edges.append(Edge(EdgeType.PARENT_CHILD, parent))
+    return tuple(edges)
+
+
+def update(
+    issue_id: IssueId,
+    title: NewTitle = None,
+    description: Description = None,
+    design: Design = None,
+    acceptance: Acceptance = None,
+    status: NewStatus = None,
+    priority: NewPriority = None,
+    issue_type: NewType = None,
+    size: NewSize = None,
+    minutes: Minutes = None,
+    owner: Owner = None,
+    metadata: NewMetadata = None,
+    not_before: NotBefore = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Change fields of an issue; those that are not named stay."""
+    named: dict[str, JsonValue | None] = {
+        "title": title,
+        "description": description,
+        "design": design,
+        "acceptance": acceptance,
+        "status": status,
+        "priority": None if priority is None else parse_priority(priority),
+        "type": issue_type,
+        "size": size,
+        "estimated_minutes": minutes,
+        "owner": owner,
+        "metadata": None if metadata is None else parse_metadata(metadata),
+        "not_before": None if not_before is None else parse_moment(not_before),
+    }
+    fields = {name: value for name, value in named.items() if value is not None}
+    if not fields:
+        raise BadInputError("nothing to change: `arcfusion issue update --help` lists the fields")
+    with open_queue(actor) as queue:
+        issue = queue.update(issue_id, fields)
+    _print(issue, f"{issue.id} changed: {', '.join(fields)}", as_json=json)
+
+
+def comment(
+    issue_id: IssueId,
+    text: Text,
+    fence: OptionalFence = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Say something about an issue; with a fence only while the claim holds."""
+    with open_queue(actor) as queue:
+        added = queue.comment(issue_id, text, fence=fence)
+    if json:
+        print_json(added.to_json())
+    else:
+        print_text(f"comment {added.id} on {issue_id}")
+
+
+def note(
+    issue_id: IssueId,
+    text: Text,
+    fence: OptionalFence = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Append to an issue's notes; a claimed one needs the fence."""
+    with open_queue(actor) as queue:
+        issue = queue.note(issue_id, text, fence=fence)
+    _print(issue, f"{issue.id} noted", as_json=json)
+
+
+def reopen(issue_id: IssueId, reason: Reason, actor: Actor = None, json: Json = False) -> None:
+    """Open a closed issue again; what waited for it waits again."""
+    with open_queue(actor) as queue:
+        issue = queue.reopen(issue_id, reason)
+    _print(issue, f"{issue.id} is open", as_json=json)
+
+
+def requeue(issue_id: IssueId, reason: Reason, actor: Actor = None, json: Json = False) -> None:
+    """Give a quarantined issue new attempts; its history stays."""
+    with open_queue(actor) as queue:
+        issue = queue.requeue(issue_id, reason)
+    _print(issue, f"{issue.id} is open", as_json=json)
+
+
+def import_plan(
+    plan: Annotated[Path, typer.Option("--plan", help="A YAML plan.")],
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """File a plan's issues with their dependencies; again, only what is new in it."""
+    from arcfusion.issues.plan import file_plan, load_plan
+
+    loaded = load_plan(plan)
+    with open_queue(actor) as queue:
+        filed = file_plan(queue, loaded)
+    if json:
+        ids = {key: issue.id for key, issue in filed.issues.items()}
+        print_json({"plan": loaded.plan, "ids": ids, "new_keys": [*filed.new_keys]})
+    else:
+        known = len(filed.issues) - len(filed.new_keys)
+        print_text(f"plan {loaded.plan}: {len(filed.new_keys)} issues filed, {known} known")
+
+
+def _print(issue: "IssueRecord", text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(issue.to_json())
+    else:
+        print_text(text)

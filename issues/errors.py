@@ -1,0 +1,110 @@
+"""What can go wrong with an issue: one class a condition.
+
+A refusal never says how to take an issue from the one who holds it: agents follow the text of
+errors, and a hint about eviction teaches a fleet to evict live workers.
+"""
+
+from arcfusion.core.errors import (
+    ArcFusionError,
+    BadInputError,
+    BusyError,
+    LostGuardError,
+    NotFoundError,
+    RefusedError,
+)
+
+
+class IssueUnknownError(BadInputError):
+    """There is no issue of that id here."""
+
+
+class IssueExistsError(BadInputError):
+    """An issue of that id is there already."""
+
+
+class IssueClosedError(BadInputError):
+    """The issue is closed."""
+
+
+class FieldError(BadInputError):
+    """A field of the issue has a value that is not allowed."""
+
+
+class TransitionError(BadInputError):
+    """The issue can not go from its status to that one."""
+
+
+class FenceMissingError(BadInputError):
+    """The issue is claimed: its holder writes with the fence that the claim gave."""
+
+
+class HandoffMissingError(BadInputError):
+    """A claim is released with a handoff: tried, result and next."""
+
+
+class DependencyUnknownError(BadInputError):
+    """A dependency names nothing that exists."""
+
+
+class DependencyCycleError(BadInputError):
+    """The dependency would make an issue wait for itself."""
+
+
+class PlanError(BadInputError):
+    """The plan file is not a plan."""
+
+
+class LeaseConfigError(BadInputError):
+    """A lease must outlast three heartbeats."""
+
+
+class NothingReadyError(NotFoundError):
+    """No issue is ready to be claimed."""
+
+
+class MemoryUnknownError(NotFoundError):
+    """Nothing is remembered under that key."""
+
+
+class IssueBlockedError(RefusedError):
+    """The issue waits for others."""
+
+
+class IssueNotReadyError(RefusedError):
+    """The issue is not open for work now."""
+
+
+class IssueTooLargeError(RefusedError):
+    """The issue is too large to be claimed: split it into smaller ones."""
+
+
+class NeedsNotMetError(RefusedError):
+    """The issue needs more than this worker offers."""
+
+
+class ChildrenOpenError(RefusedError):
+    """The issue has open children."""
+
+
+class EvidenceMissingError(RefusedError):
+    """The outcome needs evidence."""
+
+
+class EvidenceRefusedError(RefusedError):
+    """The evidence does not hold."""
+
+
+class AlreadyClaimedError(LostGuardError):
+    """Somebody else works on the issue: take another one."""
+
+
+class ClaimLostError(LostGuardError):
+    """The claim has ended: stop working on the issue, nothing was written."""
+
+
+class QueueBusyError(BusyError):
+    """Another process kept the database locked; try again."""
+
+
+class DiskFullError(ArcFusionError):
+    """The disk is full: nothing was written."""

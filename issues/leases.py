@@ -1,0 +1,200 @@
+"""What a holder writes: heartbeat, checkpoint, release; and the sweep of leases that ran out.
+
+Every write matches the fence of the claim, so that a worker that slept through its lease's end can
+not overwrite what the next one did.
+"""
+
+import sqlite3
+from typing import Protocol
+
+from arcfusion.issues.config import QueueConfig
+from arcfusion.issues.errors import ClaimLostError, FieldError
+from arcfusion.issues.handoff import Handoff
+from arcfusion.issues.states import AttemptOutcome, EventType, Status
+from arcfusion.issues.transaction import Transaction, Value
+
+RELEASED = (Status.OPEN, Status.BLOCKED)
+
+
+class Holding(Protocol):
+    """What a holder shows with each write: a `Claim` or a `Token`."""
+
+    @property
+    def issue_id(self) -> str:
+        """The claimed issue."""
+
+    @property
+    def fence(self) -> int:
+        """The fence that the claim gave."""
+
+
+def guard(tx: Transaction, holding: Holding) -> sqlite3.Row:
+    """Return the lease of the holder's claim.
+
+    Raises:
+        IssueUnknownError: there is no such issue.
+        ClaimLostError: the claim is not the current one, or is another actor's.
+    """
+    lease = tx.row(
+        "SELECT * FROM lease WHERE issue_id = ? AND fence = ? AND holder = ?",
+        holding.issue_id,
+        holding.fence,
+        tx.actor,
+    )
+    if lease is None:
+        tx.issue_row(holding.issue_id)
+        raise ClaimLostError(
+            f"{tx.actor!r} does not hold issue {holding.issue_id!r} with fence {holding.fence}: "
+            "the claim has ended; stop working on it, nothing was written"
+        )
+    return lease
+
+
+def heartbeat(tx: Transaction, holding: Holding) -> sqlite3.Row:
+    """Renew the lease from now on and return it; no event is written.
+
+    Raises:
+        ClaimLostError: the claim has ended.
+    """
+    guard(tx, holding)
+    lease = tx.row(
+        "UPDATE lease SET heartbeat_at = ?, expires_at = ? + duration_s"
+        " WHERE issue_id = ? AND fence = ? RETURNING *",
+        tx.now,
+        tx.now,
+        holding.issue_id,
+        holding.fence,
+    )
+    assert lease is not None
+    return lease
+
+
+def checkpoint(tx: Transaction, holding: Holding, handoff: Handoff) -> None:
+    """Keep what the next worker should know if this one dies.
+
+    Raises:
+        ClaimLostError: the claim has ended.
+    """
+    lease = guard(tx, holding)
+    text = handoff.fit().to_json()
+    tx.run(
+        "UPDATE attempt SET handoff = ? WHERE id = ? AND fence = ?",
+        text,
+        lease["attempt_id"],
+        holding.fence,
+    )
+    tx.log(
+        EventType.CHECKPOINTED,
+        holding.issue_id,
+        fence=holding.fence,
+        after={"handoff": text},
+    )
+
+
+def release(tx: Transaction, holding: Holding, handoff: Handoff, status: Status) -> None:
+    """Give the claim back without blame: the attempt does not count towards quarantine.
+
+    Args:
+        tx: the write.
+        holding: the claim.
+        handoff: what the next worker must know.
+        status: `open`, or `blocked` when a person must say something first.
+
+    Raises:
+        FieldError: another status.
+        ClaimLostError: the claim has ended.
+    """
+    if status not in RELEASED:
+        raise FieldError(f"a claim is released as {' or '.join(RELEASED)}, not as {status}")
+    lease = guard(tx, holding)
+    issue = tx.issue_row(holding.issue_id)
+    end_attempt(tx, lease, AttemptOutcome.RELEASED, handoff=handoff)
+    tx.change(
+        EventType.RELEASED,
+        issue,
+        {"status": status, "assignee": None},
+        fence=holding.fence,
+        detail={"handoff": handoff.fit().to_json()},
+    )
+
+
+def fail(
+    tx: Transaction, holding: Holding, handoff: Handoff, *, error: str, config: QueueConfig
+) -> None:
+    """Give the claim back as a failed attempt: the issue pauses, and is quarantined at the limit.
+
+    Raises:
+        ClaimLostError: the claim has ended.
+    """
+    lease = guard(tx, holding)
+    issue = tx.issue_row(holding.issue_id)
+    failures = issue["failures"] + 1
+    given_up = failures + issue["losses"] >= issue["max_attempts"]
+    changes: dict[str, Value] = {
+        "status": Status.QUARANTINED if given_up else Status.OPEN,
+        "assignee": None,
+        "failures": failures,
+        "not_before": tx.now + config.backoff_after(failures),
+    }
+    end_attempt(tx, lease, AttemptOutcome.FAILED, error=error, handoff=handoff)
+    tx.change(
+        EventType.FAILED,
+        issue,
+        changes,
+        fence=holding.fence,
+        detail={"error": error, "handoff": handoff.fit().to_json()},
+    )
+
+
+def end_attempt(
+    tx: Transaction,
+    lease: sqlite3.Row,
+    outcome: AttemptOutcome,
+    *,
+    error: str | None = None,
+    handoff: Handoff | None = None,
+) -> None:
+    """Delete the lease and close its attempt; a checkpoint stays when there is no newer handoff."""
+    tx.run("DELETE FROM lease WHERE issue_id = ? AND fence = ?", lease["issue_id"], lease["fence"])
+    tx.run(
+        "UPDATE attempt SET ended_at = ?, outcome = ?, error = ?, handoff = coalesce(?, handoff)"
+        " WHERE id = ? AND fence = ?",
+        tx.now,
+        outcome,
+        error,
+        None if handoff is None else handoff.fit().to_json(),
+        lease["attempt_id"],
+        lease["fence"],
+    )
+
+
+def sweep(tx: Transaction) -> int:
+    """Give back every claim whose lease has run out, and return their number."""
+    expired = tx.rows("SELECT * FROM lease WHERE expires_at <= ? ORDER BY expires_at", tx.now)
+    for lease in expired:
+        issue = tx.issue_row(lease["issue_id"])
+        losses = issue["losses"] + 1
+        given_up = losses + issue["failures"] >= issue["max_attempts"]
+        end_attempt(tx, lease, AttemptOutcome.LOST)
+        tx.change(
+            EventType.LOST,
+            issue,
+            {
+                "status": Status.QUARANTINED if given_up else Status.OPEN,
+                "assignee": None,
+                "losses": losses,
+            },
+            fence=lease["fence"],
+            detail={"holder": lease["holder"]},
+        )
+    return len(expired)
+
+
+def last_handoff(connection: sqlite3.Connection, issue_id: str) -> Handoff | None:
+    """Return what the newest attempt with a handoff left."""
+    row = connection.execute(
+        "SELECT handoff FROM attempt WHERE issue_id = ? AND handoff IS NOT NULL"
+        " ORDER BY fence DESC LIMIT 1",
+        (issue_id,),
+    ).fetchone()
+    return None if row is None else Handoff.from_json(row["handoff"])

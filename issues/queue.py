@@ -1,0 +1,327 @@
+"""The face of the queue: one object a process, one transaction a call.
+
+`Queue` opens the lab's database once and is used by one thread; a thread that renews a lease beside
+the work opens its own. A call that returns has been committed; a call that raises wrote nothing.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from arcfusion.core import store
+from arcfusion.core.home import Home
+from arcfusion.issues import claims, closing, editing, graph, leases, memory
+from arcfusion.issues.claims import Filter, Workplace
+from arcfusion.issues.clock import Clock, to_datetime
+from arcfusion.issues.config import QueueConfig
+from arcfusion.issues.draft import Draft, Edge, Json, Needs
+from arcfusion.issues.errors import DiskFullError, QueueBusyError
+from arcfusion.issues.evidence import Check, Evidence, EvidenceKind, verify
+from arcfusion.issues.handoff import Handoff
+from arcfusion.issues.leases import Holding
+from arcfusion.issues.record import (
+    Claim,
+    CommentRecord,
+    IssueRecord,
+    LeaseRecord,
+    read_row,
+)
+from arcfusion.issues.states import Outcome, Status
+from arcfusion.issues.transaction import Transaction
+from arcfusion.issues.view import View
+
+
+class Queue(View):
+    """The issues of a lab, as one actor sees and writes them.
+
+    Args:
+        home: the lab.
+        actor: who writes.
+        session: names one life of the actor; only with it a repeated claim by id returns the same
+            claim instead of being refused.
+        clock: seconds since 1970; None asks the database, so that workers need no common clock.
+        config: lease, heartbeat, attempts.
+        checks: how evidence of the kinds that other folders know is looked up.
+
+    Raises:
+        HomeNotFoundError, ForeignDatabaseError: as `store.connect`.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        actor: str,
+        *,
+        session: str | None = None,
+        clock: Clock | None = None,
+        config: QueueConfig | None = None,
+        checks: Mapping[EvidenceKind, Check] | None = None,
+    ) -> None:
+        super().__init__(home, clock=clock)
+        self.actor = actor
+        self.session = session
+        self.config = config or QueueConfig()
+        self._checks = dict(checks or {})
+
+    # What anybody may do.
+
+    def create(self, draft: Draft) -> IssueRecord:
+        """File an issue; the same idempotency key returns the one that was filed first.
+
+        Raises:
+            IssueExistsError: the draft's id is taken.
+            DependencyUnknownError, DependencyCycleError: an edge can not be stored.
+        """
+        return self.create_all([draft])[0][0]
+
+    def create_all(self, drafts: Sequence[Draft]) -> list[tuple[IssueRecord, bool]]:
+        """File all or none, each with whether it is new; drafts may depend on each other by id.
+
+        Raises:
+            IssueExistsError, DependencyUnknownError, DependencyCycleError: as `create`.
+        """
+        with self._write() as tx:
+            filed = editing.create_all(tx, drafts, self.config)
+        return [(self.fetch(issue_id), is_new) for issue_id, is_new in filed]
+
+    def update(self, issue_id: str, fields: Mapping[str, Json]) -> IssueRecord:
+        """Set fields by name; metadata is merged.
+
+        Raises:
+            IssueUnknownError, IssueClosedError, FieldError, TransitionError: it is not possible.
+        """
+        with self._write() as tx:
+            editing.update(tx, issue_id, fields)
+        return self.fetch(issue_id)
+
+    def add_label(self, issue_id: str, label: str) -> IssueRecord:
+        """Put a label on the issue."""
+        with self._write() as tx:
+            editing.add_label(tx, issue_id, label)
+        return self.fetch(issue_id)
+
+    def remove_label(self, issue_id: str, label: str) -> IssueRecord:
+        """Take a label off the issue.
+
+        Raises:
+            FieldError: the issue does not have it.
+        """
+        with self._write() as tx:
+            editing.remove_label(tx, issue_id, label)
+        return self.fetch(issue_id)
+
+    def add_dependency(self, issue_id: str, edge: Edge) -> str:
+        """Make the issue depend on another one; return the edge as a sentence.
+
+        Raises:
+            IssueUnknownError, DependencyUnknownError, DependencyCycleError: it is not possible.
+        """
+        with self._write() as tx:
+            graph.add_edge(tx, issue_id, edge)
+        return graph.sentence(issue_id, edge)
+
+    def remove_dependency(self, issue_id: str, edge: Edge) -> None:
+        """Delete an edge.
+
+        Raises:
+            DependencyUnknownError: there is no such edge.
+        """
+        with self._write() as tx:
+            graph.remove_edge(tx, issue_id, edge)
+
+    def comment(self, issue_id: str, text: str, *, fence: int | None = None) -> CommentRecord:
+        """Say something about the issue; a worker gives its fence.
+
+        Raises:
+            ClaimLostError: the fence is not that of the current claim.
+        """
+        with self._write() as tx:
+            row = editing.comment(tx, issue_id, text, fence)
+        return read_row(CommentRecord, row)
+
+    def note(self, issue_id: str, text: str, *, fence: int | None = None) -> IssueRecord:
+        """Append to the issue's notes; while it is claimed only its holder does, with the fence.
+
+        Raises:
+            FenceMissingError, ClaimLostError: somebody else holds the issue.
+        """
+        with self._write() as tx:
+            editing.note(tx, issue_id, text, fence)
+        return self.fetch(issue_id)
+
+    def requeue(self, issue_id: str, reason: str) -> IssueRecord:
+        """Give a quarantined issue new attempts.
+
+        Raises:
+            TransitionError: it is not quarantined.
+        """
+        with self._write() as tx:
+            editing.requeue(tx, issue_id, reason)
+        return self.fetch(issue_id)
+
+    def reopen(self, issue_id: str, reason: str) -> IssueRecord:
+        """Open a closed issue again.
+
+        Raises:
+            TransitionError: it is not closed.
+        """
+        with self._write() as tx:
+            editing.reopen(tx, issue_id, reason)
+        return self.fetch(issue_id)
+
+    def close(
+        self,
+        target: Holding | str,
+        outcome: Outcome,
+        *,
+        reason: str = "",
+        evidence: Sequence[Evidence] = (),
+        handoff: Handoff | None = None,
+    ) -> IssueRecord:
+        """Close an issue and set free what waited for it.
+
+        Args:
+            target: the holder's claim or token; the id alone for an issue that nobody holds.
+            outcome: how it ended; `done` and `negative` need evidence, the others a reason.
+            reason: one sentence.
+            evidence: what the finding rests on; all of it must hold.
+            handoff: what whoever goes on from here must know.
+
+        Raises:
+            EvidenceMissingError, EvidenceRefusedError: the finding does not stand.
+            ClaimLostError, FenceMissingError, IssueClosedError, ChildrenOpenError, FieldError.
+        """
+        issue_id, fence = _read_target(target)
+        # Files are hashed before the transaction: nobody waits for it.
+        held = verify(outcome, evidence, root=self.home.workspace_path, checks=self._checks)
+        with self._write() as tx:
+            closing.close(
+                tx, issue_id, fence, outcome, reason=reason, evidence=held, handoff=handoff
+            )
+        return self.fetch(issue_id)
+
+    # What a worker does.
+
+    def claim(
+        self,
+        issue_id: str | None = None,
+        *,
+        labels: Sequence[str] = (),
+        exclude_labels: Sequence[str] = (),
+        offer: Needs = Needs(),  # noqa: B008  # frozen
+        place: Workplace = Workplace(),  # noqa: B008  # frozen
+    ) -> Claim:
+        """Claim the issue, or the next ready one; every claim first gives back leases that ran out.
+
+        Args:
+            issue_id: None takes the first ready issue in the order priority, age, id.
+            labels: the issue must carry all of them.
+            exclude_labels: and none of these.
+            offer: what the worker has; the default is no GPU.
+            place: where it works, for the record.
+
+        Raises:
+            NothingReadyError: no ready issue fits.
+            AlreadyClaimedError, IssueUnknownError, IssueClosedError, IssueBlockedError,
+            IssueNotReadyError, IssueTooLargeError, NeedsNotMetError: the named one can not be had.
+        """
+        wanted = Filter(labels=tuple(labels), exclude_labels=tuple(exclude_labels), offer=offer)
+        with self._write() as tx:
+            if issue_id is None:
+                lease = claims.claim_next(tx, self.config, wanted, place)
+            else:
+                lease = claims.claim_one(tx, issue_id, self.config, wanted, place)
+        return self._read_claim(lease)
+
+    def sweep(self) -> int:
+        """Give back the claims whose lease has run out; return their number."""
+        with self._write() as tx:
+            return leases.sweep(tx)
+
+    def heartbeat(self, holding: Holding) -> LeaseRecord:
+        """Renew the claim's lease.
+
+        Raises:
+            ClaimLostError: the claim has ended; stop the work.
+        """
+        with self._write() as tx:
+            row = leases.heartbeat(tx, holding)
+        return read_row(LeaseRecord, row)
+
+    def checkpoint(self, holding: Holding, handoff: Handoff) -> None:
+        """Keep what the next worker should know if this one dies.
+
+        Raises:
+            ClaimLostError: the claim has ended.
+        """
+        with self._write() as tx:
+            leases.checkpoint(tx, holding, handoff)
+
+    def release(
+        self, holding: Holding, handoff: Handoff, *, status: Status = Status.OPEN
+    ) -> IssueRecord:
+        """Give the claim back without blame.
+
+        Args:
+            holding: the claim.
+            handoff: what the next worker must know.
+            status: `open`, or `blocked` when a person must say something first.
+
+        Raises:
+            ClaimLostError: the claim has ended.
+        """
+        with self._write() as tx:
+            leases.release(tx, holding, handoff, status)
+        return self.fetch(holding.issue_id)
+
+    def fail(self, holding: Holding, handoff: Handoff, *, error: str) -> IssueRecord:
+        """Give the claim back as a failed attempt: a pause, and quarantine at the limit.
+
+        Raises:
+            ClaimLostError: the claim has ended.
+        """
+        with self._write() as tx:
+            leases.fail(tx, holding, handoff, error=error, config=self.config)
+        return self.fetch(holding.issue_id)
+
+    def remember(self, text: str, *, key: str | None = None, issue_id: str | None = None) -> str:
+        """Keep a text for later workers; return its key."""
+        with self._write() as tx:
+            return memory.remember(tx, text, key=key, issue_id=issue_id)
+
+    @contextmanager
+    def _write(self) -> Iterator[Transaction]:
+        try:
+            with store.write(self._connection, self.home) as connection:
+                yield Transaction(
+                    connection=connection,
+                    now=self.now(),
+                    actor=self.actor,
+                    session=self.session,
+                )
+        except sqlite3.OperationalError as error:
+            match error.sqlite_errorcode & 0xFF:
+                case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                    raise QueueBusyError from error
+                case sqlite3.SQLITE_FULL:
+                    raise DiskFullError from error
+                case _:
+                    raise
+
+    def _read_claim(self, lease: sqlite3.Row) -> Claim:
+        expires_at = to_datetime(lease["expires_at"])
+        assert expires_at is not None
+        return Claim(
+            issue=self.fetch(lease["issue_id"]),
+            fence=lease["fence"],
+            attempt_id=lease["attempt_id"],
+            lease_s=lease["duration_s"],
+            lease_expires_at=expires_at,
+            last_handoff=leases.last_handoff(self._connection, lease["issue_id"]),
+        )
+
+
+def _read_target(target: Holding | str) -> tuple[str, int | None]:
+    if isinstance(target, str):
+        return target, None
+    return target.issue_id, target.fence

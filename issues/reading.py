@@ -1,0 +1,186 @@
+"""What the queue shows. Nothing here writes, and nothing here takes the writers' lock."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from arcfusion.issues import graph
+from arcfusion.issues.claims import ORDER, Filter
+from arcfusion.issues.errors import IssueUnknownError
+from arcfusion.issues.record import (
+    AttemptRecord,
+    CommentRecord,
+    EventRecord,
+    IssueDetail,
+    IssueRecord,
+    LeaseRecord,
+    read_issue,
+    read_row,
+)
+from arcfusion.issues.states import READY, Status
+
+
+def fetch(connection: sqlite3.Connection, issue_id: str) -> IssueRecord:
+    """Return the issue.
+
+    Raises:
+        IssueUnknownError: there is none of that id.
+    """
+    row = connection.execute("SELECT * FROM issue WHERE id = ?", (issue_id,)).fetchone()
+    if row is None:
+        raise IssueUnknownError(f"no issue {issue_id!r}: `arcfusion issue list` shows them")
+    return _with_labels(connection, [row])[0]
+
+
+def has(connection: sqlite3.Connection, issue_id: str) -> bool:
+    """Return whether there is such an issue."""
+    row = connection.execute("SELECT 1 FROM issue WHERE id = ?", (issue_id,)).fetchone()
+    return row is not None
+
+
+def find_idempotent(connection: sqlite3.Connection, key: str) -> str | None:
+    """Return the id of the issue that was filed under the idempotency key."""
+    sql = "SELECT id FROM issue WHERE idempotency_key = ?"
+    row = connection.execute(sql, (key,)).fetchone()
+    return None if row is None else row["id"]
+
+
+def ready_sql(condition: str) -> str:
+    """Return the query of the ready issues; its first parameter is the time, its last the limit."""
+    return f"SELECT * FROM issue WHERE {READY} AND not_before <= ?{condition} {ORDER} LIMIT ?"  # noqa: S608  # constants
+
+
+def ready(
+    connection: sqlite3.Connection, now: float, wanted: Filter, limit: int
+) -> list[IssueRecord]:
+    """Return the issues that can be claimed, in the order in which they are handed out."""
+    condition, values = wanted.condition()
+    rows = connection.execute(ready_sql(condition), (now, *values, limit)).fetchall()
+    return _with_labels(connection, rows)
+
+
+def listing(
+    connection: sqlite3.Connection,
+    *,
+    statuses: Sequence[Status],
+    labels: Sequence[str],
+    limit: int,
+) -> list[IssueRecord]:
+    """Return issues of these statuses (none given: all) with all the labels, in working order."""
+    terms = ["1 = 1"]
+    values: list[str | int] = []
+    if statuses:
+        terms.append(f"status IN ({', '.join('?' for _ in statuses)})")
+        values += statuses
+    for label in labels:
+        terms.append("EXISTS (SELECT 1 FROM label WHERE issue_id = issue.id AND name = ?)")
+        values.append(label)
+    sql = f"SELECT * FROM issue WHERE {' AND '.join(terms)} {ORDER} LIMIT ?"  # noqa: S608  # constants
+    return _with_labels(connection, connection.execute(sql, (*values, limit)).fetchall())
+
+
+def blocked(connection: sqlite3.Connection, limit: int) -> list[tuple[IssueRecord, list[str]]]:
+    """Return the issues that can not be worked on now, each with its reasons in words."""
+    rows = connection.execute(
+        "SELECT * FROM issue WHERE (status = 'open' AND blocked_by > 0)"  # noqa: S608  # constants
+        f" OR status IN ('blocked', 'quarantined') {ORDER} LIMIT ?",
+        (limit,),
+    ).fetchall()
+    return [(issue, reasons(connection, issue)) for issue in _with_labels(connection, rows)]
+
+
+def reasons(connection: sqlite3.Connection, issue: IssueRecord) -> list[str]:
+    """Return why the issue is not ready, in words; empty when nothing holds it back."""
+    found = []
+    if issue.status is Status.QUARANTINED:
+        found.append(
+            f"{issue.id} is quarantined: {issue.losses} lost and {issue.failures} failed attempts"
+        )
+    elif issue.status is Status.BLOCKED:
+        found.append(f"{issue.id} is set to blocked: a person must say how it goes on")
+    elif issue.status is not Status.OPEN:
+        found.append(f"{issue.id} is {issue.status.replace('_', ' ')}")
+    if issue.status is not Status.CLOSED:
+        found += graph.explain_blockers(connection, issue.id)
+    return found
+
+
+def counts(connection: sqlite3.Connection) -> dict[Status, int]:
+    """Return the number of issues in each status."""
+    found = dict(
+        connection.execute("SELECT status, count(*) FROM issue GROUP BY status").fetchall()
+    )
+    return {status: found.get(status, 0) for status in Status}
+
+
+def ready_count(connection: sqlite3.Connection, now: float) -> int:
+    """Return the number of issues that can be claimed."""
+    sql = f"SELECT count(*) FROM issue WHERE {READY} AND not_before <= ?"  # noqa: S608  # constants
+    (number,) = connection.execute(sql, (now,)).fetchone()
+    return int(number)
+
+
+def expired_count(connection: sqlite3.Connection, now: float) -> int:
+    """Return the number of claims that the next claim will give back."""
+    sql = "SELECT count(*) FROM lease WHERE expires_at <= ?"
+    (number,) = connection.execute(sql, (now,)).fetchone()
+    return int(number)
+
+
+def detail(connection: sqlite3.Connection, issue_id: str) -> IssueDetail:
+    """Return the issue with all that belongs to it.
+
+    Raises:
+        IssueUnknownError: there is none of that id.
+    """
+    issue = fetch(connection, issue_id)
+    return IssueDetail(
+        issue=issue,
+        dependencies=graph.edges_of(connection, issue_id),
+        dependents=graph.edges_to(connection, issue_id),
+        comments=comments(connection, issue_id),
+        attempts=attempts(connection, issue_id),
+        lease=lease(connection, issue_id),
+    )
+
+
+def lease(connection: sqlite3.Connection, issue_id: str) -> LeaseRecord | None:
+    """Return who holds the issue."""
+    row = connection.execute("SELECT * FROM lease WHERE issue_id = ?", (issue_id,)).fetchone()
+    return None if row is None else read_row(LeaseRecord, row)
+
+
+def attempts(connection: sqlite3.Connection, issue_id: str) -> tuple[AttemptRecord, ...]:
+    """Return the issue's claims, the first one first."""
+    rows = connection.execute(
+        "SELECT * FROM attempt WHERE issue_id = ? ORDER BY fence", (issue_id,)
+    )
+    return tuple(read_row(AttemptRecord, row) for row in rows)
+
+
+def comments(connection: sqlite3.Connection, issue_id: str) -> tuple[CommentRecord, ...]:
+    """Return the issue's comments, the first one first."""
+    rows = connection.execute("SELECT * FROM comment WHERE issue_id = ? ORDER BY id", (issue_id,))
+    return tuple(read_row(CommentRecord, row) for row in rows)
+
+
+def events(
+    connection: sqlite3.Connection, *, issue_id: str | None, after_seq: int, limit: int
+) -> list[EventRecord]:
+    """Return events in order, of one issue or of all, beginning after a number."""
+    term, values = ("1 = 1", ()) if issue_id is None else ("issue_id = ?", (issue_id,))
+    sql = f"SELECT * FROM event WHERE {term} AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608  # constants
+    return [
+        read_row(EventRecord, row) for row in connection.execute(sql, (*values, after_seq, limit))
+    ]
+
+
+def _with_labels(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[IssueRecord]:
+    labels: dict[str, list[str]] = {row["id"]: [] for row in rows}
+    ids = list(labels)
+    for start in range(0, len(ids), 500):
+        part = ids[start : start + 500]
+        marks = ", ".join("?" for _ in part)
+        sql = f"SELECT issue_id, name FROM label WHERE issue_id IN ({marks}) ORDER BY name"  # noqa: S608  # marks
+        for issue_id, name in connection.execute(sql, part):
+            labels[issue_id].append(name)
+    return [read_issue(row, labels[row["id"]]) for row in rows]

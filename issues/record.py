@@ -1,0 +1,310 @@
+"""What the queue hands out: an issue, a claim and their history, as values."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from arcfusion.issues.clock import to_datetime, to_text
+from arcfusion.issues.draft import Edge, Json, Needs
+from arcfusion.issues.evidence import Evidence
+from arcfusion.issues.handoff import Handoff
+from arcfusion.issues.states import AttemptOutcome, EdgeType, Gate, IssueType, Outcome, Size, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueRecord:
+    """One issue as the database had it; see `issues.tables.Issue` for the fields."""
+
+    id: str
+    title: str
+    description: str
+    design: str
+    acceptance: str
+    notes: str
+    status: Status
+    priority: int
+    type: IssueType
+    size: Size
+    estimated_minutes: int | None
+    owner: str | None
+    assignee: str | None
+    labels: tuple[str, ...]
+    metadata: dict[str, Json]
+    needs: Needs
+    external_ref: str | None
+    source_system: str | None
+    idempotency_key: str | None
+    not_before: datetime | None
+    due_at: datetime | None
+    blocked_by: int
+    fence: int
+    attempts: int
+    losses: int
+    failures: int
+    max_attempts: int
+    outcome: Outcome | None
+    close_reason: str | None
+    evidence: tuple[Evidence, ...]
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    started_at: datetime | None
+    closed_at: datetime | None
+    closed_by: str | None
+    revision: int
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the fields as `--json` prints them; times are ISO 8601 in UTC."""
+        fields: dict[str, Json] = {
+            name: _plain(getattr(self, name)) for name in IssueRecord.__slots__
+        }
+        fields["needs"] = {
+            "gpus": self.needs.gpus,
+            "gpu_memory_bytes": self.needs.gpu_memory_bytes,
+            "skills": list(self.needs.skills),
+        }
+        fields["evidence"] = [item.to_json() for item in self.evidence]
+        return fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """The right to write for an issue: its id and the fence that the claim gave."""
+
+    issue_id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A granted claim.
+
+    Attributes:
+        fence: goes with every write of the holder; a write with an older one is refused.
+        lease_s: seconds from the grant or the last heartbeat to the lease's end. A worker stops by
+            itself earlier, on its own monotonic clock read before it asked.
+        last_handoff: what the attempt before left, if any.
+    """
+
+    issue: IssueRecord
+    fence: int
+    attempt_id: str
+    lease_s: float
+    lease_expires_at: datetime
+    last_handoff: Handoff | None
+
+    @property
+    def issue_id(self) -> str:
+        """The claimed issue's id."""
+        return self.issue.id
+
+    @property
+    def token(self) -> Token:
+        """What a process needs to write for the claim."""
+        return Token(issue_id=self.issue.id, fence=self.fence)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the issue's fields and the claim's in one object."""
+        return self.issue.to_json() | {
+            "fence": self.fence,
+            "attempt_id": self.attempt_id,
+            "lease_s": self.lease_s,
+            "lease_expires_at": to_text(self.lease_expires_at),
+            "last_handoff": handoff_to_json(self.last_handoff),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRecord:
+    """Who holds an issue now."""
+
+    issue_id: str
+    fence: int
+    holder: str
+    session: str | None
+    granted_at: datetime
+    heartbeat_at: datetime
+    expires_at: datetime
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the fields as `--json` prints them."""
+        return {name: _plain(getattr(self, name)) for name in LeaseRecord.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One claim of an issue, ended or running (`outcome` is None)."""
+
+    id: str
+    issue_id: str
+    number: int
+    fence: int
+    actor: str
+    session: str | None
+    host: str
+    pid: int
+    git_commit: str | None
+    device: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: AttemptOutcome | None
+    error: str | None
+    handoff: Handoff | None
+    cost_usd: float | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the fields as `--json` prints them."""
+        fields: dict[str, Json] = {
+            name: _plain(getattr(self, name)) for name in AttemptRecord.__slots__
+        }
+        fields["handoff"] = handoff_to_json(self.handoff)
+        return fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommentRecord:
+    """What somebody said about an issue."""
+
+    id: int
+    issue_id: str
+    author: str
+    text: str
+    fence: int | None
+    created_at: datetime
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the fields as `--json` prints them."""
+        return {name: _plain(getattr(self, name)) for name in CommentRecord.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """One write; `before` and `after` hold the fields that it changed."""
+
+    seq: int
+    issue_id: str | None
+    type: str
+    actor: str
+    fence: int | None
+    before: dict[str, Json]
+    after: dict[str, Json]
+    created_at: datetime
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the fields as `--json` prints them."""
+        return {name: _plain(getattr(self, name)) for name in EventRecord.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeRecord:
+    """One stored dependency: `issue_id` depends on `depends_on_id`."""
+
+    issue_id: str
+    depends_on_id: str
+    type: EdgeType
+    gate: Gate | None
+    is_blocking: bool
+
+    @property
+    def edge(self) -> Edge:
+        """The edge as a draft has it."""
+        return Edge(self.type, self.depends_on_id, self.gate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueDetail:
+    """An issue with everything that belongs to it."""
+
+    issue: IssueRecord
+    dependencies: tuple[EdgeRecord, ...]
+    dependents: tuple[EdgeRecord, ...]
+    comments: tuple[CommentRecord, ...]
+    attempts: tuple[AttemptRecord, ...]
+    lease: LeaseRecord | None
+
+
+def read_issue(row: sqlite3.Row, labels: Sequence[str]) -> IssueRecord:
+    """Return the record of a row of the table `issue`."""
+    fields = {name: row[name] for name in _SAME}
+    return IssueRecord(
+        **fields,
+        status=Status(row["status"]),
+        type=IssueType(row["type"]),
+        size=Size(row["size"]),
+        labels=tuple(labels),
+        metadata=json.loads(row["metadata"]),
+        needs=Needs(
+            gpus=row["needs_gpus"],
+            gpu_memory_bytes=row["needs_gpu_memory_bytes"],
+            skills=tuple(json.loads(row["needs_skills"])),
+        ),
+        not_before=_moment(row["not_before"] or None),
+        created_at=to_datetime(row["created_at"]),
+        updated_at=to_datetime(row["updated_at"]),
+        due_at=_moment(row["due_at"]),
+        started_at=_moment(row["started_at"]),
+        closed_at=_moment(row["closed_at"]),
+        outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
+        evidence=tuple(Evidence.from_json(item) for item in json.loads(row["evidence"])),
+    )
+
+
+Row = TypeVar("Row", LeaseRecord, AttemptRecord, CommentRecord, EventRecord)
+
+
+def read_row(kind: type[Row], row: sqlite3.Row) -> Row:
+    """Return the record of a row of its table."""
+    return kind(**{name: _convert(name, row[name]) for name in kind.__slots__})
+
+
+def handoff_to_json(handoff: Handoff | None) -> Json:
+    """Return the handoff as `--json` prints it."""
+    loaded: Json = None if handoff is None else json.loads(handoff.to_json())
+    return loaded
+
+
+_TIMES = ("due_at", "created_at", "updated_at", "started_at", "closed_at")
+_SAME = tuple(
+    name
+    for name in IssueRecord.__slots__
+    if name
+    not in {
+        *_TIMES,
+        *("status", "type", "size", "labels", "metadata", "needs", "not_before"),
+        *("outcome", "evidence"),
+    }
+)
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else to_datetime(seconds)
+
+
+def _convert(name: str, value: Any) -> Any:  # noqa: ANN401  # a column has any type
+    if value is None:
+        return None
+    if name.endswith("_at"):
+        return to_datetime(value)
+    match name:
+        case "before" | "after":
+            return json.loads(value)
+        case "handoff":
+            return Handoff.from_json(value)
+        case "outcome":
+            return AttemptOutcome(value)
+        case _:
+            return value
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, datetime):
+        return to_text(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool | dict):
+        return value
+    # Needs, evidence and handoffs are replaced by the caller.
+    return str(value)

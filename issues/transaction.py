@@ -1,0 +1,114 @@
+"""One write: its connection, its time, who acts, and the event that each change leaves.
+
+Every change of an issue's row goes through `change`, so that none is without an event.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from arcfusion.issues.errors import ClaimLostError, IssueUnknownError
+from arcfusion.issues.states import EventType
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """An open BEGIN IMMEDIATE.
+
+    Attributes:
+        now: seconds since 1970, read once, so that all rows of the write agree.
+    """
+
+    connection: sqlite3.Connection
+    now: float
+    actor: str
+    session: str | None
+
+    def row(self, sql: str, *parameters: Value) -> sqlite3.Row | None:
+        """Return the first row or None."""
+        found: sqlite3.Row | None = self.connection.execute(sql, parameters).fetchone()
+        return found
+
+    def rows(self, sql: str, *parameters: Value) -> list[sqlite3.Row]:
+        """Return all rows."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+    def run(self, sql: str, *parameters: Value) -> int:
+        """Execute a write and return the number of rows that it changed."""
+        return self.connection.execute(sql, parameters).rowcount
+
+    def issue_row(self, issue_id: str) -> sqlite3.Row:
+        """Return the row of the issue.
+
+        Raises:
+            IssueUnknownError: there is none.
+        """
+        found = self.row("SELECT * FROM issue WHERE id = ?", issue_id)
+        if found is None:
+            raise IssueUnknownError(f"no issue {issue_id!r}: `arcfusion issue list` shows them")
+        return found
+
+    def log(
+        self,
+        event: EventType,
+        issue_id: str | None,
+        *,
+        fence: int | None = None,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+    ) -> None:
+        """Append the event; numbers have no gaps, since a rolled-back one is given again."""
+        self.run(
+            "INSERT INTO event (seq, issue_id, type, actor, fence, before, after, created_at)"
+            " VALUES ((SELECT coalesce(max(seq), 0) + 1 FROM event), ?, ?, ?, ?, ?, ?, ?)",
+            issue_id,
+            event,
+            self.actor,
+            fence,
+            json.dumps(before or {}, sort_keys=True),
+            json.dumps(after or {}, sort_keys=True),
+            self.now,
+        )
+
+    def change(
+        self,
+        event: EventType,
+        row: sqlite3.Row,
+        changes: Mapping[str, Value],
+        *,
+        fence: int | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
+        """Set columns of the issue whose row was read in this transaction, and log the event.
+
+        Args:
+            event: what happened.
+            row: the issue as it is now.
+            changes: new values by column; the names come from the code, never from a user.
+            fence: the holder's; the update matches it again.
+            detail: what else belongs into the event's `after`.
+
+        Raises:
+            ClaimLostError: the fence is not the issue's any more.
+        """
+        assignments = ", ".join(f"{name} = ?" for name in changes)
+        changed = self.run(
+            f"UPDATE issue SET {assignments}, updated_at = ?, revision = revision + 1"  # noqa: S608  # names from the code
+            " WHERE id = ? AND fence = ?",
+            *changes.values(),
+            self.now,
+            row["id"],
+            row["fence"] if fence is None else fence,
+        )
+        if changed != 1:
+            raise ClaimLostError
+        self.log(
+            event,
+            row["id"],
+            fence=fence,
+            before={name: row[name] for name in changes},
+            after={**changes, **(detail or {})},
+        )

@@ -1,0 +1,140 @@
+"""What the queue shows: one read-only object a process. `Queue` adds the writes.
+
+A read takes no lock and waits for nobody; it sees what was committed when it began.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from arcfusion.core import store
+from arcfusion.core.home import Home
+from arcfusion.issues import memory, reading
+from arcfusion.issues.claims import Filter
+from arcfusion.issues.clock import Clock, read_database_clock
+from arcfusion.issues.draft import Needs
+from arcfusion.issues.memory import MemoryRecord
+from arcfusion.issues.record import EventRecord, IssueDetail, IssueRecord
+from arcfusion.issues.states import Status
+
+DEFAULT_LIMIT = 1_000_000
+
+
+class View:
+    """The issues of a lab, to look at.
+
+    Args:
+        home: the lab.
+        clock: seconds since 1970; None asks the database.
+
+    Raises:
+        HomeNotFoundError, ForeignDatabaseError: as `store.connect`.
+    """
+
+    def __init__(self, home: Home, *, clock: Clock | None = None) -> None:
+        self.home = home
+        self._clock = clock
+        self._connection = store.connect(home)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the connection to the database."""
+        self._connection.close()
+
+    def now(self) -> float:
+        """Return seconds since 1970 by the queue's clock."""
+        return read_database_clock(self._connection) if self._clock is None else self._clock()
+
+    def fetch(self, issue_id: str) -> IssueRecord:
+        """Return the issue.
+
+        Raises:
+            IssueUnknownError: there is none of that id.
+        """
+        return reading.fetch(self._connection, issue_id)
+
+    def has(self, issue_id: str) -> bool:
+        """Return whether there is such an issue."""
+        return reading.has(self._connection, issue_id)
+
+    def find_idempotent(self, key: str) -> str | None:
+        """Return the id of the issue that was filed under the idempotency key."""
+        return reading.find_idempotent(self._connection, key)
+
+    def show(self, issue_id: str) -> IssueDetail:
+        """Return the issue with its edges, comments, attempts and lease.
+
+        Raises:
+            IssueUnknownError: there is none of that id.
+        """
+        return reading.detail(self._connection, issue_id)
+
+    def ready(
+        self,
+        limit: int = DEFAULT_LIMIT,
+        *,
+        labels: Sequence[str] = (),
+        exclude_labels: Sequence[str] = (),
+        offer: Needs | None = None,
+    ) -> Sequence[IssueRecord]:
+        """Return the issues that can be claimed, in the order in which they are handed out."""
+        wanted = Filter(labels=tuple(labels), exclude_labels=tuple(exclude_labels), offer=offer)
+        return reading.ready(self._connection, self.now(), wanted, limit)
+
+    def list(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        labels: Sequence[str] = (),
+        limit: int = DEFAULT_LIMIT,
+    ) -> Sequence[IssueRecord]:
+        """Return issues in working order; no status given means all of them."""
+        return reading.listing(self._connection, statuses=statuses, labels=labels, limit=limit)
+
+    def blocked(self, limit: int = DEFAULT_LIMIT) -> Sequence[tuple[IssueRecord, Sequence[str]]]:
+        """Return the issues that can not be worked on now, with the reasons in words."""
+        return reading.blocked(self._connection, limit)
+
+    def explain(self, issue_id: str) -> Sequence[str]:
+        """Return why the issue is not ready, in words; empty when nothing holds it back."""
+        return reading.reasons(self._connection, self.fetch(issue_id))
+
+    def counts(self) -> dict[Status, int]:
+        """Return the number of issues in each status."""
+        return reading.counts(self._connection)
+
+    def ready_count(self) -> int:
+        """Return the number of issues that can be claimed."""
+        return reading.ready_count(self._connection, self.now())
+
+    def expired_count(self) -> int:
+        """Return the number of claims that the next claim will give back."""
+        return reading.expired_count(self._connection, self.now())
+
+    def events(
+        self,
+        issue_id: str | None = None,
+        *,
+        after_seq: int = 0,
+        limit: int = DEFAULT_LIMIT,
+    ) -> Sequence[EventRecord]:
+        """Return what was written, in order, of one issue or of all."""
+        return reading.events(self._connection, issue_id=issue_id, after_seq=after_seq, limit=limit)
+
+    def recall(self, query: str = "", limit: int = 10) -> Sequence[MemoryRecord]:
+        """Return what is remembered about the query's words.
+
+        Raises:
+            MemoryUnknownError: nothing is.
+        """
+        return memory.recall(self._connection, query, limit)

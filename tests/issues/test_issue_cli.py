@@ -1,0 +1,174 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.core.errors import ArcFusionError, ExitCode
+from arcfusion.issues.draft import Draft
+from arcfusion.issues.queue import Queue
+
+MAIN = (
+    "import sys; from arcfusion.agents.cli import app;"
+    "app.COMMANDS['issue'] = 'arcfusion.agents.cli.issue'; app.main()"
+)
+HANDOFF = ["--tried", "one", "--result", "none", "--next", "two"]
+
+
+def invoke(*arguments: str):
+    result = CliRunner().invoke(issue_cli.app, [*arguments], catch_exceptions=True)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def ask(*arguments: str):
+    return json.loads(invoke(*arguments, "--json").stdout)["data"]
+
+
+def test_an_issue_goes_from_create_to_close(lab):
+    made = ask("create", "First", "-p", "P0", "-l", "a,b", "-t", "bug", "--needs", "gpus=1")
+    assert (made["priority"], made["labels"], made["type"]) == (0, ["a", "b"], "bug")
+    second = ask("create", "Second", "--deps", made["id"], "--acceptance", "it runs")
+    assert [issue["id"] for issue in ask("ready")] == [made["id"]]
+    claim = ask("claim", "--actor", "w", "--offer", "gpus=1", "--label", "a")
+    assert (claim["id"], claim["fence"], claim["assignee"]) == (made["id"], 1, "w")
+    own = [made["id"], "--fence", "1", "--actor", "w"]
+    assert ask("heartbeat", *own)["holder"] == "w"
+    ask("checkpoint", *own, *HANDOFF)
+    ask("note", made["id"], "seen", "--fence", "1", "--actor", "w")
+    ask("comment", made["id"], "hello")
+    closed = ask("close", *own, "--outcome", "done", "--evidence", "command:0:make test")
+    assert (closed["status"], closed["outcome"]) == ("closed", "done")
+    assert [issue["id"] for issue in ask("ready")] == [second["id"]]
+    shown = ask("show", made["id"])
+    assert shown["attempts_made"][0]["handoff"]["next"] == "two"
+    assert shown["dependents"][0]["sentence"] == f"{second['id']} waits for {made['id']}"
+    assert ask("reopen", made["id"], "--reason", "again")["status"] == "open"
+    assert ask("blocked")[0]["reasons"] == [f"{second['id']} waits for {made['id']}, which is open"]
+
+
+def test_a_claim_is_released_failed_requeued_and_updated(lab):
+    issue_id = ask("create", "One")["id"]
+    for fence in (1, 2, 3):
+        ask("claim", "--actor", "w")
+        ended = ask(
+            "fail", issue_id, "--fence", str(fence), "--actor", "w", "--error", "x", *HANDOFF
+        )
+        if fence < 3:
+            ask("update", issue_id, "--not-before", "1970-01-01T00:00:00")
+    assert ended["status"] == "quarantined"
+    assert ask("requeue", issue_id, "--reason", "r")["status"] == "open"
+    ask("claim", issue_id, "--actor", "w")
+    released = ask("release", issue_id, "--fence", "4", "--actor", "w", *HANDOFF, "--blocked")
+    assert released["status"] == "blocked"
+    changed = ask("update", issue_id, "-s", "open", "--size", "L", "--metadata", '{"a": 1}')
+    assert (changed["status"], changed["size"], changed["metadata"]) == ("open", "L", {"a": 1})
+
+
+def test_edges_labels_events_and_memories(lab, tmp_path):
+    a, b = ask("create", "A")["id"], ask("create", "B")["id"]
+    assert ask("dep", "add", b, a, "-t", "waits-for", "--gate", "any-children")["sentence"] == (
+        f"{b} waits for any child of {a}"
+    )
+    assert ask("dep", "list", a)[0]["is_blocking"] is True
+    ask("dep", "remove", b, a, "-t", "waits-for")
+    assert ask("dep", "list", a) == []
+    assert ask("label", "add", a, "x")["labels"] == ["x"]
+    assert ask("list", "-l", "x")[0]["id"] == a
+    assert ask("label", "remove", a, "x")["labels"] == []
+    assert [event["seq"] for event in ask("events")] == [1, 2, 3, 4, 5, 6]
+    assert len(ask("events", a)) == 3
+    key = ask("remember", "large dt underflows", "--issue", a)["key"]
+    assert ask("recall", "underflows")[0]["key"] == key
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("plan: p\nissues: [{key: a, title: A}]")
+    assert ask("import", "--plan", str(plan))["new_keys"] == ["a"]
+    assert ask("import", "--plan", str(plan))["new_keys"] == []
+
+
+def test_people_get_tables_and_sentences(lab):
+    empty = invoke("ready")
+    assert empty.stdout == ""
+    assert "nothing is ready" in empty.stderr
+    a = invoke("create", "Make it work", "-l", "x").stdout.strip()
+    b = invoke("create", "Then fast", "--deps", a)
+    assert f"waits for {a}" in b.stderr
+    assert "Make it work" in invoke("ready").stdout
+    assert f"waits for {a}, which is open" in invoke("ready", "--explain").stdout
+    assert "fence 1" in invoke("claim", a, "--actor", "w").stdout
+    assert "in_progress" in invoke("list", "--status", "in_progress").stdout
+    shown = invoke("show", a).stdout
+    assert "attempt 1 by w: running" in shown
+    assert "claimed" in invoke("events", a).stdout
+    assert "Then fast" in invoke("blocked").stdout
+
+
+def test_ten_brief_issues_fit_into_1200_bytes(lab):
+    with Queue(lab, "alice") as queue:
+        queue.create_all([Draft(title=f"{n} " + "long title " * 20) for n in range(12)])
+    text = invoke("ready", "-n", "10", "--brief", "--json").stdout
+    assert len(json.loads(text)["data"]) == 10
+    assert len(text.encode()) <= 1200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["claim", "nope"], ExitCode.BAD_INPUT),
+        (["claim"], ExitCode.NOT_FOUND),
+        (["show", "nope"], ExitCode.BAD_INPUT),
+        (["create", " "], ExitCode.BAD_INPUT),
+        (["create", "x", "-p", "9"], ExitCode.BAD_INPUT),
+        (["create", "x", "-t", "saga"], ExitCode.BAD_INPUT),
+        (["create", "x", "--metadata", "[]"], ExitCode.BAD_INPUT),
+        (["create", "x", "--metadata", "{"], ExitCode.BAD_INPUT),
+        (["create", "x", "--needs", "gpus=many"], ExitCode.BAD_INPUT),
+        (["create", "x", "--deps", "nope"], ExitCode.BAD_INPUT),
+        (["create", "x", "--deps", "holds:nope"], ExitCode.BAD_INPUT),
+        (["list", "--status", "lost"], ExitCode.BAD_INPUT),
+        (["update", "nope"], ExitCode.BAD_INPUT),
+        (["update", "nope", "--not-before", "soon"], ExitCode.BAD_INPUT),
+        (["close", "nope", "--outcome", "great"], ExitCode.BAD_INPUT),
+        (["recall", "nothing"], ExitCode.NOT_FOUND),
+        (["events", "nope"], ExitCode.BAD_INPUT),
+        (["import", "--plan", "nope.yaml"], ExitCode.BAD_INPUT),
+    ],
+)
+def test_bad_input_is_named_and_writes_nothing(lab, arguments, code):
+    with pytest.raises(ArcFusionError) as caught:
+        invoke(*arguments)
+    assert caught.value.exit_code == code
+    with Queue(lab, "alice") as queue:
+        assert queue.events() == []
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_loser_of_a_claim_exits_13_with_one_json_error(lab):
+    with Queue(lab, "alice") as queue:
+        issue_id = queue.create(Draft(title="x")).id
+        queue.claim(issue_id)
+    lost = run("issue", "claim", issue_id, "--actor", "bob", "--json")
+    assert (lost.returncode, lost.stdout) == (13, "")
+    error = json.loads(lost.stderr)
+    assert (error["code"], error["retryable"]) == ("already_claimed", False)
+    assert run("issue", "claim", "--actor", "bob").returncode == 3
+
+
+def test_ready_loads_nothing_heavy(lab):
+    code = (
+        "import sys; from arcfusion.agents.cli import app, issue;"
+        "sys.argv = ['arcfusion', 'ready']; issue.app(standalone_mode=False);"
+        "heavy = {'sqlmodel', 'sqlalchemy', 'torch', 'numpy', 'rich', 'yaml', 'anthropic', 'git'};"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"

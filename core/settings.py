@@ -16,10 +16,13 @@ class Settings(BaseSettings):
 
     home: Path | None = Field(None, description="the lab's directory; default: `.arcfusion/`")
     actor: str | None = Field(None, description="who is acting; default: the login name")
-    sandbox: Literal["strict", "good", "weak", "none"] = Field(
+    sandbox: Literal["good", "weak", "none"] = Field(
         "good", description="the weakest sandbox in which generated code may run"
     )
     parallel_runs: int = Field(2, ge=1, le=64, description="trainings at the same time")
+    lease_s: float = Field(60.0, gt=0, description="seconds that a claim holds without heartbeat")
+    heartbeat_s: float = Field(10.0, gt=0, description="seconds between a worker's heartbeats")
+    max_attempts: int = Field(3, ge=1, description="lost or failed attempts until quarantine")
 
 
 def load_settings() -> Settings:

@@ -22,6 +22,7 @@ HARNESS_VERSION = "1"
 
 _PRESET_DIRECTORY = Path(__file__).parent / "protocols"
 PROTOCOLS: dict[str, Path] = {
+    "instant": _PRESET_DIRECTORY / "instant.yaml",
     "smoke": _PRESET_DIRECTORY / "smoke.yaml",
     "standard": _PRESET_DIRECTORY / "standard.yaml",
 }

@@ -1,7 +1,6 @@
 """What a command prints: one JSON document or plain text on stdout, everything else on stderr."""
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -63,8 +62,3 @@ def format_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> st
 
 def _is_number(cell: str) -> bool:
     return cell == "-" or cell.replace(",", "").lstrip("+-").replace(".", "", 1).isdigit()
-
-
-def is_terminal() -> bool:
-    """Whether a person watches stderr: only then is progress drawn."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ

@@ -12,6 +12,7 @@ help:            ## list the targets
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m compileall -q agents core experiments issues kernels
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -25,7 +26,7 @@ demo: install    ## a fresh lab, one worker, three issues, the result on screen
 	$(BIN)/arcfusion demo
 
 test: install-dev   ## the whole suite
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
 check: install-dev   ## linters, types, layers, then the whole suite
 	$(BIN)/ruff check

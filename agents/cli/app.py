@@ -4,12 +4,13 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import typer
 
 from arcfusion import __version__
 from arcfusion.agents.cli.output import print_error, print_note
-from arcfusion.core.errors import ArcFusionError, ExitCode
+from arcfusion.core.errors import ArcFusionError, BadInputError, ExitCode
 
 # One line a command. A module with `app` is a group of verbs, one with `command` is a command.
 COMMANDS: dict[str, str] = {
@@ -36,14 +37,17 @@ COMMANDS: dict[str, str] = {
     "bench": "arcfusion.agents.cli.bench",
 }
 
-app = typer.Typer(
-    name="arcfusion",
-    help="A lab in which agents look for better sequence models, and whose findings are true.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+# Typer keeps its copy of click to itself; of that copy's errors this one has a public child.
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
+
+
+class BadUsageError(BadInputError):
+    """The command line is not one that the command takes."""
+
+
+def _command_path(error: Any) -> str:  # noqa: ANN401  # a USAGE_ERROR
+    return error.ctx.command_path if error.ctx is not None else "arcfusion"
 
 
 def _print_version(value: bool) -> None:
@@ -52,7 +56,6 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version."
@@ -61,28 +64,46 @@ def _root(
     del version
 
 
-def register(application: typer.Typer, names: Iterable[str] = COMMANDS) -> None:
-    """Add the named commands to the application; all when none is named."""
+def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the application with the named commands; with all when none is named."""
+    app = typer.Typer(
+        name="arcfusion",
+        help="A lab in which agents look for better sequence models, and whose findings are true.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
     for name in names:
         module = importlib.import_module(COMMANDS[name])
         if hasattr(module, "app"):
-            application.add_typer(module.app, name=name)
+            app.add_typer(module.app, name=name)
         else:
-            application.command(name)(module.command)
+            app.command(name)(module.command)
+    return app
 
 
 def main() -> None:
     """Run the command line; every error becomes one line on stderr and its exit code."""
     # Loading twenty commands to run one would cost a light command a third of its time.
     named = sys.argv[1] if len(sys.argv) > 1 else ""
-    register(app, [named] if named in COMMANDS else COMMANDS)
     as_json = "--json" in sys.argv
     try:
-        app()
+        code = build_app([named] if named in COMMANDS else COMMANDS)(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+    except USAGE_ERROR as error:
+        text = str(error) if "\n" in str(error) else error.format_message()
+        if "\n" in text:  # a group without a verb answers with its help
+            print_note(text)
+        else:
+            message = f"{text.rstrip('.')}: see `{_command_path(error)} --help`"
+            print_error(BadUsageError(message), as_json=as_json)
+        sys.exit(ExitCode.BAD_INPUT)
     except ArcFusionError as error:
         print_error(error, as_json=as_json)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print_note("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:

@@ -28,10 +28,6 @@ training: {{steps: 2, batch_size: 2, context: 32, lr_peak: 0.001}}
 
 def run(arguments: list[str], monkeypatch, capsys) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["arcfusion", *arguments])
-    # Each call registers the commands anew: give it a fresh application.
-    import typer
-
-    monkeypatch.setattr(cli, "app", typer.Typer(pretty_exceptions_enable=False))
     capsys.readouterr()
     with pytest.raises(SystemExit) as leaving:
         cli.main()
@@ -99,6 +95,9 @@ CASES: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
     "unknown sandbox": ({}, ["train", "mha", "--sandbox", "off"], ["off", "good"]),
     "unknown strategy": ({}, ["dream", "genius"], ["genius", "mutate"]),
     "same net twice": ({}, ["compare", "mha", "mha"], ["same net"]),
+    "unknown option": ({}, ["leaderboard", "--best"], ["--best", "arcfusion leaderboard --help"]),
+    "unknown command": ({}, ["leaderbord"], ["leaderbord", "arcfusion --help"]),
+    "no number": ({}, ["train", "mha", "--seed", "x"], ["--seed", "integer"]),
     "malformed plan": (
         {"plan.yaml": "plan: p\nissues: [\n"},
         ["issue", "import", "--plan", "plan.yaml"],

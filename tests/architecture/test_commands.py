@@ -16,9 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def root_command() -> object:
-    application = typer.Typer()
-    cli.register(application)
-    return typer.main.get_command(application)
+    return typer.main.get_command(cli.build_app())
 
 
 def walk(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -46,8 +44,7 @@ def test_every_command_is_in_the_readme_or_the_guide(root_command: object) -> No
 
 @pytest.mark.parametrize("document", ["README.md", "AGENTS.md"])
 def test_every_command_that_a_document_shows_exists(document: str, root_command: object) -> None:
-    application = typer.Typer()
-    cli.register(application)
+    application = cli.build_app()
     shown = re.findall(
         r"^ *(?:\$ )?(arcfusion [^\n#`]+)", (ROOT / document).read_text(), re.MULTILINE
     )

@@ -69,8 +69,7 @@ def test_a_card_holds_what_is_needed_to_judge_and_repeat(measured):
 
 
 def test_the_commands_on_a_card_exist_with_their_options(measured):
-    application = typer.Typer()
-    cli.register(application)
+    application = cli.build_app()
     block = render_card(_card(measured, "mamba")).split("## Reproduce")[1].split("```")[1]
     lines = block.strip().splitlines()
     assert len(lines) == 6

@@ -12,6 +12,14 @@ from arcfusion.agents.bench.record import Row, at_least, at_most, unmeasured
 ROOT = Path(__file__).resolve().parents[2]
 MAX_SECONDS = 360
 MIN_COVERAGE = 85
+OPTIONS = (
+    "-n",
+    "auto",
+    "--dist",
+    "loadfile",
+    "--cov",
+    "--cov-report=term:skip-covered",
+)  # make test
 
 
 def measure(quick: bool) -> Iterator[Row]:
@@ -23,7 +31,7 @@ def measure(quick: bool) -> Iterator[Row]:
         return
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--cov", "--cov-report=term:skip-covered"],
+        [sys.executable, "-m", "pytest", "-q", *OPTIONS],
         cwd=ROOT,
         check=False,
         capture_output=True,

@@ -26,30 +26,29 @@ class StoredTurn:
 class SessionLog:
     """The turns of one session, in the database, so that a successor can read them."""
 
-    def __init__(self, home: Home, session_id: str) -> None:
+    def __init__(self, home: Home, *, issue_id: str, fence: int) -> None:
         self.home = home
-        self.id = session_id
+        self.id = short_id("session", [issue_id, fence])
+        self._issue_id = issue_id
+        self._fence = fence
 
-    @classmethod
-    def begin(cls, home: Home, *, actor: str, role: str, issue_id: str, fence: int) -> "SessionLog":
+    def begin(self, *, actor: str, role: str) -> None:
         """Record that work on the claim begins."""
         from arcfusion.agents.tables import Session
 
-        log = cls(home, short_id("session", [issue_id, fence]))
-        with store.session(home) as database:
+        with store.session(self.home) as database:
             database.merge(
                 Session(
-                    id=log.id,
+                    id=self.id,
                     actor=actor,
                     role=role,
-                    issue_id=issue_id,
-                    fence=fence,
+                    issue_id=self._issue_id,
+                    fence=self._fence,
                     host=platform.node(),
                     pid=os.getpid(),
                     started_at=time.time(),
                 )
             )
-        return log
 
     def add(self, kind: str, content: str) -> None:
         """Append a turn."""

@@ -108,10 +108,7 @@ def _work(
     from arcfusion.issues.states import Status
 
     role = role_of(claim.issue.labels)
-    log = SessionLog.begin(
-        home, actor=settings.actor, role=role, issue_id=claim.issue_id, fence=claim.fence
-    )
-    log.add("issue", f"{claim.issue.title}\n{claim.issue.description}")
+    log = SessionLog(home, issue_id=claim.issue_id, fence=claim.fence)
     assignment = Assignment(
         home=home,
         queue=queue,
@@ -125,6 +122,8 @@ def _work(
         say=say,
     )
     try:
+        log.begin(actor=settings.actor, role=role)
+        log.add("issue", f"{claim.issue.title}\n{claim.issue.description}")
         finding: Finding = importlib.import_module(ROLES[role]).work(assignment)
         _close(assignment, finding)
     except LostGuardError as error:

@@ -190,8 +190,9 @@ def _start(
                 session,
                 job.run_id,
                 directory=str(job.directory.relative_to(home.path)),
-                fence=conditions.fence,
                 now=time.time(),
+                fence=conditions.fence,
+                issue_id=conditions.issue_id,
             )
             if is_open:
                 started.append(job)

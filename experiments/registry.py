@@ -136,28 +136,40 @@ def plan_run(
     return PlannedRun(run, created=True)
 
 
-def start_run(session: Session, run_id: str, *, directory: str, fence: int = 0, now: float) -> bool:
+def start_run(
+    session: Session,
+    run_id: str,
+    *,
+    directory: str,
+    now: float,
+    fence: int = 0,
+    issue_id: str | None = None,
+) -> bool:
     """Mark the run as running; False when it is done already and nothing may be started.
 
     Args:
         session: an open transaction.
         run_id: of a planned or running run; taking over a running one after a crash is allowed.
         directory: where the run lies, relative to the lab's home.
-        fence: of the caller's attempt at the issue; a run never goes back to an earlier fence.
         now: seconds since 1970.
+        fence: of the caller's attempt at the issue; the issue's own runs never go back to an
+            earlier one. Fences of two issues that need the same run say nothing of each other.
+        issue_id: whose fence it is.
 
     Raises:
         RunNotFoundError: there is no such run.
-        StaleFenceError: an attempt with a higher fence has started it.
+        StaleFenceError: an attempt at the same issue with a higher fence has started it.
     """
     run = get_run(session, run_id)
     if run.state == "done":
         return False
-    if fence < run.fence:
+    is_own = run.issue_id == issue_id
+    if is_own and fence < run.fence:
         raise StaleFenceError(
             f"run {run_id!r} was taken over by attempt {run.fence}; this one is {fence}: stop"
         )
-    run.state, run.fence, run.directory = "running", fence, directory
+    run.state, run.directory = "running", directory
+    run.fence = fence if is_own else run.fence
     run.started_at = run.started_at or now
     session.add(run)
     session.flush()

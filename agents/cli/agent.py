@@ -1,5 +1,6 @@
 """`arcfusion agent run`: a worker that claims issues and brings them to an end."""
 
+import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,7 +41,7 @@ def run(
 ) -> None:
     """Claim ready issues and work on them: dream, check, train, compare, report.
 
-    Works until nothing is ready. Ctrl-C gives the issue back with a handoff.
+    Works until nothing is ready. Ctrl-C and SIGTERM give the issue back with a handoff.
     """
     from arcfusion.agents.worker import run_worker
     from arcfusion.core.home import find_home
@@ -55,6 +56,8 @@ def run(
         parallel=parallel,
         sandbox=sandbox,
     )
+    # What ends services politely has to give the claim back, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = run_worker(find_home(), settings, say=print_note)
     if json:
         print_json({"closed": report.closed, "released": report.released})

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from arcfusion.agents.demo import BACKLOG, make_lab
 from arcfusion.core import store
 from arcfusion.core.home import new_home
 from arcfusion.experiments.launch.local import is_alive, read_status
+from arcfusion.issues.queue import Queue
+from arcfusion.issues.states import Status
 
 ARCFUSION = Path(sys.executable).with_name("arcfusion")
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("ARCFUSION_")}
@@ -26,6 +29,7 @@ validation_fraction: 0.02
 device_class: cpu
 training: {steps: 400, batch_size: 4, context: 32, lr_peak: 0.001, checkpoint_every: 100}
 """
+PLAN = BACKLOG.with_name("one.yaml")
 SPEC = "name: small\nd_model: 32\nlayers: [mha]\n"
 
 
@@ -74,3 +78,24 @@ def test_a_training_goes_on_after_its_command_was_stopped(lab: Path, sent: signa
     assert result["steps"] == 400
     # A killed command leaves its training alone; an interrupted one is resumed, not started over.
     assert result["attempts"] == (2 if sent is signal.SIGINT else 1)
+
+
+def test_a_worker_that_is_asked_to_end_gives_its_issue_back(tmp_path: Path) -> None:
+    home = make_lab(tmp_path / "lab", actor="t", plan=PLAN)
+    process = subprocess.Popen(
+        [str(ARCFUSION), "agent", "run", "--role", "worker", "--once", "--actor", "t"],
+        cwd=home.workspace_path, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with Queue(home, "person") as queue:
+        deadline = time.monotonic() + 60
+        while not queue.list(statuses=[Status.IN_PROGRESS]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)  # past the claim's own transaction
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        (issue,) = queue.list()
+        attempt = queue.show(issue.id).attempts[-1]
+    assert process.returncode == 130, err
+    assert (issue.status, issue.failures) == (Status.OPEN, 0)
+    assert attempt.handoff is not None
+    assert not [path for path in home.runs_path.iterdir() if is_alive(path)]

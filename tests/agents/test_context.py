@@ -15,9 +15,9 @@ PLAN = {"question": "q", "seeds": [0, 1]}
 @pytest.fixture
 def log(home: Home, claim: Claim) -> SessionLog:
     store_plan(home, claim.issue_id, PLAN)
-    return SessionLog.begin(
-        home, actor="tester", role="researcher", issue_id=claim.issue_id, fence=claim.fence
-    )
+    log = SessionLog(home, issue_id=claim.issue_id, fence=claim.fence)
+    log.begin(actor="tester", role="researcher")
+    return log
 
 
 def facts(claim: Claim) -> Facts:

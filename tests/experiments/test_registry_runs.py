@@ -75,6 +75,15 @@ def test_a_later_attempt_takes_a_run_over_and_the_earlier_one_is_shut_out(lab):
         registry.start_run(session, run_id, directory="d", fence=1, now=7.0)
 
 
+def test_another_issue_that_needs_the_run_is_not_shut_out_by_its_fence(lab):
+    with lab.session() as session:
+        run_id = _plan(lab, session).run.id
+        assert registry.start_run(session, run_id, directory="d", fence=7, now=5.0)
+        start = {"directory": "d", "fence": 1, "issue_id": "arcfusion-b", "now": 6.0}
+        assert registry.start_run(session, run_id, **start)
+        assert registry.get_run(session, run_id).fence == 7
+
+
 def test_a_failed_run_keeps_its_reason_and_figures_and_has_no_score(lab):
     run_id = lab.add_run("mha", 0, 1.0, outcome="diverged", reason="loss is NaN at step 7")
     with lab.session() as session:

@@ -4,9 +4,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from arcfusion import __version__
 from arcfusion.agents.assignment import Assignment, Finding, Measured
-from arcfusion.agents.handoff import ForeignHandoffError, Provenance, today, write_handoff
 from arcfusion.agents.pull_request import Review, build_review
 from arcfusion.agents.workspace import Author, Workspace
 from arcfusion.core import store
@@ -21,15 +19,14 @@ HYPOTHESIS_PRIORITY = 3
 
 
 def conclude(assignment: Assignment, measured: Measured) -> Finding:
-    """File the next experiments, write card, branch and handoff, and return the finding."""
+    """File the next experiments, put cards, code and evidence on a branch, return the finding."""
     from arcfusion.issues.evidence import Evidence, EvidenceKind
 
     comparisons = _load_comparisons(assignment, measured)
     outcome, reason = judge(comparisons, measured)
-    issue_ids = _file_hypotheses(assignment, measured)
-    review = build_review(assignment, measured, comparisons, reason=reason, next_ids=issue_ids)
+    filed = _file_hypotheses(assignment, measured)
+    review = build_review(assignment, measured, comparisons, reason=reason, filed=filed)
     commit = _publish(assignment, review)
-    _write_handoff(assignment, commit)
     run_ids = _counted_runs(comparisons)
     evidence = [Evidence(kind=EvidenceKind.RUN, value=run_id) for run_id in run_ids]
     if commit is not None:
@@ -40,7 +37,7 @@ def conclude(assignment: Assignment, measured: Measured) -> Finding:
         evidence=tuple(evidence),
         run_ids=measured.run_ids,
         insight_ids=measured.insight_ids,
-        issue_ids=issue_ids,
+        issue_ids=tuple(filed),
         branch=review.branch if commit else None,
         commit=commit,
     )
@@ -94,8 +91,8 @@ def judge(comparisons: "list[ComparisonRecord]", measured: Measured) -> "tuple[O
     return Outcome.INCONCLUSIVE, reason
 
 
-def _file_hypotheses(assignment: Assignment, measured: Measured) -> tuple[str, ...]:
-    """Turn what to try next into issues, each once, discovered from this one."""
+def _file_hypotheses(assignment: Assignment, measured: Measured) -> dict[str, str]:
+    """Turn what to try next into issues, each once, discovered from this one; id -> statement."""
     from arcfusion.experiments.hypotheses import (
         file_hypothesis,
         propose,
@@ -113,13 +110,13 @@ def _file_hypotheses(assignment: Assignment, measured: Measured) -> tuple[str, .
         connection.close()
     with store.session(assignment.home) as session:
         hypotheses = record_hypotheses(session, proposals, now=time.time())
-    issue_ids = []
+    filed = {}
     for hypothesis in hypotheses:
         issue_id = _file(assignment, measured, hypothesis)
         with store.session(assignment.home) as session:
             file_hypothesis(session, hypothesis.id, issue_id)
-        issue_ids.append(issue_id)
-    return tuple(issue_ids)
+        filed[issue_id] = hypothesis.statement
+    return filed
 
 
 def _file(assignment: Assignment, measured: Measured, hypothesis: "Hypothesis") -> str:
@@ -216,13 +213,3 @@ def _publish(assignment: Assignment, review: Review) -> str | None:
         connection.close()
     assignment.say(f"  branch to review: {review.branch} ({commit[:12]})")
     return commit
-
-
-def _write_handoff(assignment: Assignment, commit: str | None) -> None:
-    path = assignment.home.workspace_path / "HANDOFF.md"
-    try:
-        write_handoff(assignment.home, path, Provenance(today(), __version__, commit))
-    except ForeignHandoffError as error:
-        own = assignment.home.path / "HANDOFF.md"
-        write_handoff(assignment.home, own, Provenance(today(), __version__, commit))
-        assignment.say(f"  {error}; the handoff is in {str(own)!r}")

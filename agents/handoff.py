@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from arcfusion import __version__
 from arcfusion.core import store
 from arcfusion.core.errors import BadInputError
 from arcfusion.core.home import Home
@@ -52,6 +53,18 @@ def write_handoff(home: Home, path: Path, provenance: Provenance) -> str:
     text = build_handoff(home, provenance)
     path.write_text(text)
     return text
+
+
+def write_lab_handoff(home: Home, commit: str | None) -> Path:
+    """Write HANDOFF.md beside the lab, or inside it where a stranger's lies; return the path."""
+    provenance = Provenance(today(), __version__, commit)
+    path = home.workspace_path / "HANDOFF.md"
+    try:
+        write_handoff(home, path, provenance)
+    except ForeignHandoffError:
+        path = home.path / "HANDOFF.md"
+        write_handoff(home, path, provenance)
+    return path
 
 
 def check_ours(path: Path) -> None:

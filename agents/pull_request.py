@@ -38,14 +38,14 @@ def build_review(
     comparisons: "list[ComparisonRecord]",
     *,
     reason: str,
-    next_ids: tuple[str, ...],
+    filed: dict[str, str],
 ) -> Review:
     """Return the branch with model code, cards, evidence and the text; same facts, same bytes."""
     from arcfusion.experiments.cards import CardNotFoundError, load_card, render_card
 
     issue = assignment.claim.issue
     folder = f"lab/{issue.id}"
-    body = _build_body(assignment, measured, comparisons, reason=reason, next_ids=next_ids)
+    body = _build_body(assignment, measured, comparisons, reason=reason, filed=filed)
     files = {
         f"{folder}/PULL_REQUEST.md": body,
         f"{folder}/plan.json": measured.plan.model_dump_json(indent=2) + "\n",
@@ -112,7 +112,7 @@ def _build_body(
     comparisons: "list[ComparisonRecord]",
     *,
     reason: str,
-    next_ids: tuple[str, ...],
+    filed: dict[str, str],
 ) -> str:
     names = {one.fingerprint: one.name for one in measured.candidates}
     key = measured.protocol.key()
@@ -159,7 +159,7 @@ def _build_body(
         "",
         "## Next",
         "",
-        *(f"- {issue_id}" for issue_id in next_ids),
+        *(f"- {issue_id}: {statement}" for issue_id, statement in filed.items()),
         "",
         f"Written by ArcFusion {__version__}; the model files are generated.",
     ]

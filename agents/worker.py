@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from arcfusion.agents.assignment import Assignment, Finding
 from arcfusion.agents.evidence import evidence_checks
 from arcfusion.agents.guard import Guard
+from arcfusion.agents.handoff import write_lab_handoff
 from arcfusion.agents.roles import ROLES, role_of
 from arcfusion.agents.session import SessionLog
+from arcfusion.agents.workspace import Workspace
 from arcfusion.core import store
 from arcfusion.core.errors import (
     ArcFusionError,
@@ -89,6 +91,8 @@ def run_worker(home: Home, settings: WorkerSettings, *, say: Callable[[str], Non
             say(f"{claim.issue_id}: {claim.issue.title}")
             with Guard(home, settings.actor, claim, settings.queue, asked_at=asked_at) as guard:
                 _work(home, settings, queue, claim, guard, report, say)
+            head = Workspace(home.workspace_path).resolve("HEAD")
+            say(f"  handoff: {write_lab_handoff(home, head)}")
     return report
 
 

@@ -169,3 +169,23 @@ def test_the_handoff_names_what_was_planned(home: Home, tmp_path: Path) -> None:
     handoff = fetch(home, issue_id).attempts[-1].handoff
     assert handoff.tried == "planned mha, mamba; no runs yet"
     assert json.loads(handoff.to_json())["next"].startswith("claim the issue again")
+
+
+def test_the_handoff_is_written_when_the_issue_has_ended(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_issue(home)
+    use_role(monkeypatch, lambda _: finding(Outcome.INCONCLUSIVE))
+    run_worker(home, settings(), say=lambda _: None)
+    text = (home.workspace_path / "HANDOFF.md").read_text()
+    assert "| issues | 1 closed |" in text
+    assert "## Running\n\nNothing." in text
+
+
+def test_a_strangers_handoff_is_left_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.workspace_path / "HANDOFF.md").write_text("mine")
+    file_issue(home)
+    use_role(monkeypatch, lambda _: finding(Outcome.INCONCLUSIVE))
+    run_worker(home, settings(), say=lambda _: None)
+    assert (home.workspace_path / "HANDOFF.md").read_text() == "mine"
+    assert "1 closed" in (home.path / "HANDOFF.md").read_text()

@@ -1,6 +1,7 @@
 """Trainings that a person asks for at the command line, by the same path as a worker's."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,27 +55,30 @@ class Done:
     run_ids: tuple[str, ...]
 
 
-def load(order: Order) -> Loaded:
+def load(home: Home, order: Order) -> Loaded:
     """Look up what the order names.
 
     Raises:
         BadInputError: a target or the protocol is not usable.
     """
+    from arcfusion.core import store
     from arcfusion.experiments.candidate import load_candidate
     from arcfusion.experiments.protocol import Protocol
 
     protocol = Protocol.load(order.protocol)
-    candidates = tuple(
-        load_candidate(
-            target,
-            vocab_size=protocol.vocab_size,
-            context=protocol.training.context,
-            d_model=order.d_model,
-            n_layers=order.n_layers,
-            tier=order.tier,
+    with closing(store.connect(home)) as connection:
+        candidates = tuple(
+            load_candidate(
+                target,
+                connection,
+                vocab_size=protocol.vocab_size,
+                context=protocol.training.context,
+                d_model=order.d_model,
+                n_layers=order.n_layers,
+                tier=order.tier,
+            )
+            for target in order.targets
         )
-        for target in order.targets
-    )
     return Loaded(protocol=protocol, candidates=candidates)
 
 

@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from arcfusion.core.errors import BadInputError
 
@@ -66,6 +66,34 @@ def check_model_source(source: str, *, name: str) -> None:
             f"`build` of {name!r} (line {build.lineno}) takes ({', '.join(given)}): "
             f"it needs {CONTRACT}"
         )
+
+
+class Sizes(NamedTuple):
+    """What `build` is called with when nobody says."""
+
+    vocab_size: int = 256
+    d_model: int = 64
+    n_layers: int = 4
+
+
+def read_sizes(source: str) -> Sizes:
+    """Return the literal defaults of the source's `build`, the usual ones where it has none.
+
+    Nothing is run; the source has passed `check_model_source`.
+    """
+    tree = ast.parse(source)
+    build = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build")
+    first = len(build.args.args) - len(build.args.defaults)
+    pairs = [
+        *zip(build.args.args[first:], build.args.defaults, strict=True),
+        *zip(build.args.kwonlyargs, build.args.kw_defaults, strict=True),
+    ]
+    found = {
+        argument.arg: default.value
+        for argument, default in pairs
+        if isinstance(default, ast.Constant) and type(default.value) is int
+    }
+    return Sizes(**{name: found[name] for name in ARGUMENTS if name in found})
 
 
 def load_model_file(path: Path) -> "Callable[..., nn.Module]":

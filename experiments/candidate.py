@@ -4,24 +4,15 @@ An ArchSpec (preset or YAML) is built here, in a trusted process, from the lab's
 file from elsewhere is never run here: what is known of it comes from the sandbox.
 """
 
-import ast
 import hashlib
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arcfusion.core.errors import BadInputError
-
 if TYPE_CHECKING:
     from arcfusion.core.sandbox.strength import Tier
     from arcfusion.core.spec import ArchSpec
-
-DEFAULT_D_MODEL = 64
-DEFAULT_LAYERS = 4
-
-
-class TargetError(BadInputError):
-    """The target is not a model file, a spec or a preset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,28 +109,9 @@ def candidate_from_file(
     )
 
 
-def load_spec(target: str) -> "ArchSpec":
-    """Return the ArchSpec that a preset's name or a YAML file's path names.
-
-    Raises:
-        TargetError: there is no such preset or file.
-        SpecError: the file's content is not a spec.
-    """
-    from arcfusion.core.spec import ArchSpec, preset_names
-
-    if target in preset_names():
-        return ArchSpec.preset(target)
-    path = Path(target)
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
-        return ArchSpec.from_yaml(path.read_text())
-    raise TargetError(
-        f"{target!r} is not a model file (.py), a spec (.yaml) or a preset: "
-        f"presets are {', '.join(preset_names())}"
-    )
-
-
 def load_candidate(
     target: str,
+    connection: sqlite3.Connection,
     *,
     vocab_size: int,
     context: int,
@@ -150,50 +122,31 @@ def load_candidate(
     """Return the candidate that a target of the command line names.
 
     Args:
-        target: path of a model file (.py) or a spec (.yaml), or a preset's name.
+        target: path of a model file (.py) or a spec (.yaml), or the name of a preset, a known
+            engine or an architecture of the lab.
+        connection: to the lab's database.
         vocab_size: the protocol's; a spec is rebuilt for it.
         context: tokens of a training sequence, for the accounting.
-        d_model: width; None is the spec's own or the default in the file's `build`, else 64.
-        n_layers: layers; None likewise, else 4.
+        d_model: width; None is the spec's own, or the default of the file's `build`, or 64.
+        n_layers: layers; None likewise, or 4.
         tier: the weakest sandbox for a model file.
 
     Raises:
-        TargetError, SpecError, ModelFileError: what is wrong with the target.
+        UnknownTargetError, SpecError, ModelFileError: what is wrong with the target.
     """
+    from arcfusion.core.library.catalog import resolve_spec
+    from arcfusion.core.model_file import read_model_source, read_sizes
+
     path = Path(target)
     if path.suffix == ".py":
-        if not path.is_file():
-            raise TargetError(f"there is no file {target!r}")
-        own = _read_defaults(path)
+        own = read_sizes(read_model_source(path))
         return candidate_from_file(
             path,
             vocab_size=vocab_size,
-            d_model=d_model or own.get("d_model", DEFAULT_D_MODEL),
-            n_layers=n_layers or own.get("n_layers", DEFAULT_LAYERS),
+            d_model=d_model or own.d_model,
+            n_layers=n_layers or own.n_layers,
             tier=tier,
         )
-    spec = load_spec(target)
+    spec = resolve_spec(target, connection)
     spec = spec.with_size(vocab_size=vocab_size, d_model=d_model, n_layers=n_layers)
     return candidate_from_spec(spec, context=context)
-
-
-def _read_defaults(path: Path) -> dict[str, int]:
-    """Return the literal defaults of the file's `build`, without running it."""
-    from arcfusion.core.model_file import read_model_source
-
-    tree = ast.parse(read_model_source(path))
-    build = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build")
-    positional = build.args.args
-    pairs = [
-        *zip(
-            positional[len(positional) - len(build.args.defaults) :],
-            build.args.defaults,
-            strict=True,
-        ),
-        *zip(build.args.kwonlyargs, build.args.kw_defaults, strict=True),
-    ]
-    return {
-        argument.arg: default.value
-        for argument, default in pairs
-        if isinstance(default, ast.Constant) and type(default.value) is int
-    }

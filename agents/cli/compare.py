@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arcfusion.agents.cli.options import Layers, Parallel, Protocol, Sandbox, Seed, Width
+from arcfusion.agents.cli.options import (
+    TARGET_HELP,
+    Layers,
+    Parallel,
+    Protocol,
+    Sandbox,
+    Seed,
+    Width,
+)
 from arcfusion.agents.cli.output import Json, print_json, print_text
 from arcfusion.core.errors import BadInputError, ExitCode
 from arcfusion.core.home import Home
@@ -15,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    baseline: Annotated[str, typer.Argument(help="Model file (.py), spec (.yaml) or preset.")],
+    baseline: Annotated[str, typer.Argument(help=TARGET_HELP)],
     candidate: Annotated[str, typer.Argument(help="What is compared with the baseline.")],
     protocol: Protocol = "smoke",
     seeds: Annotated[
@@ -45,7 +53,7 @@ def command(
         tier=demand_tier(sandbox),
         parallel=parallel or load_settings().parallel_runs,
     )
-    loaded = load(order)
+    loaded = load(home, order)
     first, second = loaded.candidates
     if first.fingerprint == second.fingerprint:
         raise BadInputError(

@@ -38,13 +38,15 @@ def run(
         str, typer.Argument(help="A model file (.py), a spec (.yaml), a preset or an engine.")
     ],
     vocab_size: Annotated[
-        int | None, typer.Option("--vocab-size", min=2, help="Default: the target's own.")
+        int | None, typer.Option("--vocab-size", min=2, help="Default: its own, else 256.")
     ] = None,
     d_model: Annotated[
-        int | None, typer.Option("--d-model", min=1, help="Width. Default: the target's own.")
+        int | None,
+        typer.Option("--d-model", min=1, help="Width. Default: its own, else 64."),
     ] = None,
     layers: Annotated[
-        int | None, typer.Option("--layers", min=1, help="Depth. Default: the target's own.")
+        int | None,
+        typer.Option("--layers", min=1, help="Depth. Default: its own, else 4."),
     ] = None,
     gate: Annotated[
         list[str] | None, typer.Option("--gate", help="Only this gate; may be repeated.")
@@ -88,17 +90,18 @@ def _judge_file(
     sandbox: str | None,
 ) -> "tuple[GateReport, str]":
     from arcfusion.agents.confinement import demand_tier
-    from arcfusion.core.model_file import read_model_source
+    from arcfusion.core.model_file import read_model_source, read_sizes
     from arcfusion.core.sandbox.tier import detect_tier
     from arcfusion.experiments.gates.confined import gate_source
 
     source = read_model_source(Path(target))
+    own = read_sizes(source)
     report = gate_source(
         source,
         tier=demand_tier(sandbox),
-        vocab_size=vocab_size,
-        d_model=d_model,
-        n_layers=layers,
+        vocab_size=vocab_size or own.vocab_size,
+        d_model=d_model or own.d_model,
+        n_layers=layers or own.n_layers,
         seed=seed,
         only=only,
     )

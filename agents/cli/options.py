@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+TARGET_HELP = "Model file (.py), spec (.yaml), preset, engine or saved name."
+
 Protocol = Annotated[str, typer.Option("--protocol", help="A protocol's name or YAML file.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the (first) training.")]
 Width = Annotated[int | None, typer.Option("--d-model", min=1, help="Width. Default: its own.")]

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from arcfusion.agents.cli.options import Layers, Protocol, Sandbox, Seed, Width
+from arcfusion.agents.cli.options import TARGET_HELP, Layers, Protocol, Sandbox, Seed, Width
 from arcfusion.agents.cli.output import Json, print_json, print_text
 from arcfusion.core.errors import ExitCode
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="Model file (.py), spec (.yaml) or preset.")],
+    target: Annotated[str, typer.Argument(help=TARGET_HELP)],
     protocol: Protocol = "smoke",
     seed: Seed = 0,
     d_model: Width = None,
@@ -41,7 +41,7 @@ def command(
         parallel=1,
         replica=replica,
     )
-    loaded = load(order)
+    loaded = load(home, order)
     with watch_runs(home) as tick:
         done = measure(home, order, loaded, tick=tick)
     (run,) = read_runs(home, done.run_ids)

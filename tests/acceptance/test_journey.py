@@ -157,3 +157,47 @@ def test_a_demo_refuses_a_directory_that_is_not_empty(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
     arcfusion("demo", "--home", str(tmp_path), cwd=tmp_path, code=2)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+LEAK = """
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def __init__(self, vocab_size, d_model):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    def forward(self, ids):
+        x = self.embedding(ids)
+        return (x + PEEK) @ self.embedding.weight.t()
+
+
+def build(vocab_size, d_model, n_layers):
+    return Model(vocab_size, d_model)
+"""
+
+
+@pytest.mark.parametrize(("peek", "code"), [("0", 0), ("x.mean(1, keepdim=True)", 5)])
+def test_a_model_file_from_anywhere_is_judged_by_its_causality(
+    peek: str, code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(LEAK.replace("PEEK", peek))
+    text = arcfusion("gate", "run", "own.py", "--json", cwd=tmp_path, code=code)
+    gates = {gate["name"]: gate["outcome"] for gate in json.loads(text)["data"]["gates"]}
+    assert gates["causality"] == ("pass" if code == 0 else "fail")
+
+
+def test_a_model_file_that_looks_ahead_trains_but_is_not_ranked(demo, tmp_path: Path) -> None:
+    directory, _ = demo
+    (tmp_path / "leak.py").write_text(LEAK.replace("PEEK", "x.mean(1, keepdim=True)"))
+    text = arcfusion(
+        "train", str(tmp_path / "leak.py"), "--protocol", "instant", "--json",
+        cwd=directory, code=5,
+    )  # fmt: skip
+    run = json.loads(text)["data"]
+    assert run["outcome"] == "leak"
+    board = json.loads(arcfusion("leaderboard", "--json", cwd=directory))["data"]
+    assert run["fingerprint"] not in json.dumps([one["rows"] for one in board["leaderboards"]])

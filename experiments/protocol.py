@@ -13,7 +13,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from arcfusion.core.errors import BadInputError, NotFoundError
+from arcfusion.core.errors import BadInputError
 from arcfusion.core.ids import short_id
 from arcfusion.core.training.config import TrainingConfig, TrainingConfigError
 
@@ -176,20 +176,12 @@ def _find_line(text: str, location: Iterable[str | int]) -> int:
     return line
 
 
-def detect_device_class(device: str = "cpu") -> str:
-    """Return what makes times comparable: the device's kind and model, such as `cpu:EPYC 7B13`.
+def detect_device_class() -> str:
+    """Return what makes times comparable: the processor's kind and model, such as `cpu:EPYC 7B13`.
 
-    Raises:
-        NotFoundError: the machine has no such device.
+    Runs train on the CPU; a GPU is not asked for.
     """
-    if device == "cpu":
-        return f"cpu:{_cpu_model()}"
-    if device == "cuda":
-        import torch
-
-        if torch.cuda.is_available():
-            return f"cuda:{torch.cuda.get_device_name()}"
-    raise NotFoundError(f"no device {device!r} here: use cpu")
+    return f"cpu:{_cpu_model()}"
 
 
 def _cpu_model() -> str:

@@ -14,7 +14,6 @@ from arcfusion.agents.bench.record import Row, at_least, at_most
 if TYPE_CHECKING:
     from arcfusion.core.spec import ArchSpec
 
-BATCH = 25
 WORKERS = 2
 
 
@@ -27,13 +26,13 @@ def random_specs(n: int, *, seed: int) -> "list[ArchSpec]":
 
 def measure_dreams(quick: bool) -> Iterator[Row]:
     """Build random dreams and put each through the forward and causality gates."""
-    n_batches = 2 if quick else 40
+    n_batches, size = (1, 10) if quick else (40, 25)
     failures: list[str] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(WORKERS, os.cpu_count() or 1), mp_context=context) as pool:
-        for found in pool.map(judge_batch, range(n_batches)):
+        for found in pool.map(judge_batch, range(n_batches), [size] * n_batches):
             failures += found
-    n = n_batches * BATCH
+    n = n_batches * size
     yield at_least(
         "random dreams that build and pass forward + causality",
         100 * (n - len(failures)) / n,
@@ -43,7 +42,7 @@ def measure_dreams(quick: bool) -> Iterator[Row]:
     )
 
 
-def judge_batch(seed: int) -> list[str]:
+def judge_batch(seed: int, size: int) -> list[str]:
     """Dream a batch and return the specs that do not build or do not pass."""
     import torch
 
@@ -51,8 +50,8 @@ def judge_batch(seed: int) -> list[str]:
     from arcfusion.experiments.gates import Outcome, run_gates
 
     torch.set_num_threads(1)
-    specs = random_specs(BATCH, seed=seed)
-    failures = ["no spec: the strategy repeats itself"] * (BATCH - len(specs))
+    specs = random_specs(size, seed=seed)
+    failures = ["no spec: the strategy repeats itself"] * (size - len(specs))
     for spec in specs:
         report = run_gates(LanguageModel(spec, seed=0), only=("forward", "causality"))
         if report.verdict is not Outcome.PASS:

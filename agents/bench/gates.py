@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from arcfusion.core.spec import ArchSpec
 
+LARGE_PRESETS = ("small", "medium")
 # The leaks that the predecessors shipped or that review has found most often.
 NAMED_LEAKS = (
     "mask_flipped",
@@ -23,7 +24,6 @@ NAMED_LEAKS = (
 
 def measure(quick: bool) -> Iterator[Row]:
     """Count the planted leaks that are caught and the honest presets that are accused."""
-    del quick  # both counts are cheap
     from arcfusion.core.model import LanguageModel
     from arcfusion.core.spec import ArchSpec, preset_names
     from arcfusion.experiments.gates import Outcome, run_gates
@@ -41,7 +41,7 @@ def measure(quick: bool) -> Iterator[Row]:
     yield at_most(
         f"further planted leaks missed, of {len(more)}", len(missed), 0, "leaks", ", ".join(missed)
     )
-    honest = preset_names()
+    honest = [name for name in preset_names() if not (quick and name in LARGE_PRESETS)]
     accused = [n for n in honest if leaks(LanguageModel(_shallow(ArchSpec.preset(n)), seed=0))]
     yield at_most(
         f"false alarms on {len(honest)} presets", len(accused), 0, "models", ", ".join(accused)

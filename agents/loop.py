@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class GateRefusalError(RefusedError):
-    """The gates refused the baseline, or all that should be compared with it."""
+    """The baseline, or all that should be compared with it, was refused."""
 
 
 def run_study(assignment: Assignment, make_plan: Callable[[], Plan]) -> Finding:
@@ -87,7 +87,7 @@ def _prepare(assignment: Assignment, plan: Plan) -> "tuple[Protocol, Prepared]":
 def design(
     assignment: Assignment, plan: Plan, protocol: "Protocol"
 ) -> "tuple[list[Candidate], dict[str, str]]":
-    """Write each entry's code and put it through the gates in the sandbox.
+    """Write each entry's code and put it through the gates in the sandbox; each net once.
 
     Returns:
         The candidates that passed, the baseline first, and why each other one was refused.
@@ -104,6 +104,11 @@ def design(
         assignment.check()
         spec = ArchSpec.from_yaml(entry.spec).with_size(vocab_size=protocol.vocab_size)
         candidate = candidate_from_spec(spec, context=protocol.training.context)
+        twins = [one.name for one in passed if one.fingerprint == candidate.fingerprint]
+        if twins:
+            refused[entry.name] = f"it builds the same net as {twins[0]}"
+            assignment.say(f"  {entry.name}: {refused[entry.name]}")
+            continue
         report = _gate(assignment, candidate, protocol)
         failed = "; ".join(
             f"{result.name}: {result.detail}"

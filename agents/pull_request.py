@@ -155,7 +155,7 @@ def _build_body(
         "## Limits",
         "",
         "The verdicts hold for this protocol, these sizes and this data, not beyond.",
-        *(f"Refused by the gates: {name} ({why})." for name, why in measured.refused.items()),
+        *(f"Refused: {name} ({why})." for name, why in measured.refused.items()),
         "",
         "## Next",
         "",

@@ -5,12 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arcfusion.agents.worker import WorkerSettings, WorkReport, run_worker
 from arcfusion.agents.workspace import Author, Workspace
 from arcfusion.core import store
 from arcfusion.core.errors import BadInputError
 from arcfusion.core.home import Home, new_home
+
+if TYPE_CHECKING:
+    from arcfusion.issues.config import QueueConfig
 
 N_ISSUES = 3
 BACKLOG = Path(__file__).resolve().parents[1] / "experiments" / "plans" / "backlog.yaml"
@@ -29,7 +33,13 @@ class DemoResult:
     seconds: float
 
 
-def make_lab(directory: Path, *, actor: str, plan: Path = BACKLOG) -> Home:
+def make_lab(
+    directory: Path,
+    *,
+    actor: str,
+    plan: Path = BACKLOG,
+    config: "QueueConfig | None" = None,
+) -> Home:
     """Make a git repository with a lab in it, the library seeded and the plan filed.
 
     Raises:
@@ -54,7 +64,7 @@ def make_lab(directory: Path, *, actor: str, plan: Path = BACKLOG) -> Home:
     store.create(home)
     with store.session(home) as session:
         seed_library(session, now=datetime.now(UTC), identify=identify_spec)
-    with Queue(home, actor) as queue:
+    with Queue(home, actor, config=config) as queue:
         file_plan(queue, document)
     return home
 
@@ -71,7 +81,7 @@ def run_demo(
         say: tells the person who watches.
     """
     started = time.monotonic()
-    home = make_lab(directory, actor=settings.actor, plan=plan)
+    home = make_lab(directory, actor=settings.actor, plan=plan, config=settings.queue)
     say(f"a fresh lab in {directory}")
     report = run_worker(home, settings, say=say)
     return DemoResult(home=home, report=report, seconds=time.monotonic() - started)

@@ -4,7 +4,8 @@ D model width, H query heads, G key/value heads, K = D / H, T context.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from pydantic import Field
 
@@ -35,6 +36,46 @@ class HeadOptions(BlockOptions):
 OptionsT = TypeVar("OptionsT", bound=HeadOptions)
 
 
+@dataclass(frozen=True, slots=True)
+class Formulas(Generic[OptionsT]):
+    """What a softmax attention costs, given how many key/value heads its options ask for."""
+
+    n_kv_heads: Callable[[OptionsT], int]
+
+    def arguments(
+        self, options: OptionsT, d_model: int, surroundings: Surroundings
+    ) -> dict[str, Argument]:
+        """Return the constructor's arguments."""
+        return {
+            "d_model": d_model,
+            "n_heads": options.n_heads,
+            "n_kv_heads": self.n_kv_heads(options),
+            "rope": surroundings.position == "rope",
+        }
+
+    def count_parameters(self, options: OptionsT, d_model: int) -> int:
+        """Return the weights of the four projections."""
+        return heads.count_attention_parameters(d_model, options.n_heads, self.n_kv_heads(options))
+
+    def flops_per_token(self, options: OptionsT, d_model: int, context: int) -> float:
+        """Return the forward FLOPs of one token."""
+        return heads.attention_flops_per_token(
+            d_model, options.n_heads, self.n_kv_heads(options), context
+        )
+
+    def state_bytes(
+        self, options: OptionsT, d_model: int, context: int, bytes_per_value: int
+    ) -> StateBytes:
+        """Return the key/value cache."""
+        return heads.attention_state_bytes(
+            d_model, options.n_heads, self.n_kv_heads(options), context, bytes_per_value
+        )
+
+    def activation_values(self, options: OptionsT, d_model: int) -> int:
+        """Return what is kept for the backward pass, per token."""
+        return heads.attention_activation_values(d_model, options.n_heads, self.n_kv_heads(options))
+
+
 def attention_component(
     *,
     name: str,
@@ -56,31 +97,7 @@ def attention_component(
         year: of the paper.
         space_complexity: of the key/value cache.
     """
-
-    def arguments(chosen: OptionsT, d_model: int, around: Surroundings) -> dict[str, Argument]:
-        return {
-            "d_model": d_model,
-            "n_heads": chosen.n_heads,
-            "n_kv_heads": n_kv_heads(chosen),
-            "rope": around.position == "rope",
-        }
-
-    def count_parameters(chosen: OptionsT, d_model: int) -> int:
-        return heads.count_attention_parameters(d_model, chosen.n_heads, n_kv_heads(chosen))
-
-    def flops_per_token(chosen: OptionsT, d_model: int, context: int) -> float:
-        return heads.attention_flops_per_token(d_model, chosen.n_heads, n_kv_heads(chosen), context)
-
-    def state_bytes(
-        chosen: OptionsT, d_model: int, context: int, bytes_per_value: int
-    ) -> StateBytes:
-        return heads.attention_state_bytes(
-            d_model, chosen.n_heads, n_kv_heads(chosen), context, bytes_per_value
-        )
-
-    def activation_values(chosen: OptionsT, d_model: int) -> int:
-        return heads.attention_activation_values(d_model, chosen.n_heads, n_kv_heads(chosen))
-
+    formulas = Formulas(n_kv_heads)
     return Component(
         name=name,
         category="mixer",
@@ -89,11 +106,11 @@ def attention_component(
         output_port=Port("B T D"),
         options=options,
         factory="arcfusion.core.blocks.attention:Attention",
-        arguments=arguments,
-        count_parameters=count_parameters,
-        flops_per_token=flops_per_token,
-        state_bytes=state_bytes,
-        activation_values=activation_values,
+        arguments=formulas.arguments,
+        count_parameters=formulas.count_parameters,
+        flops_per_token=formulas.flops_per_token,
+        state_bytes=formulas.state_bytes,
+        activation_values=formulas.activation_values,
         source=source,
         year=year,
         time_complexity="O(T^2 D + T D^2)",

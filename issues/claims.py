@@ -220,8 +220,12 @@ def _refuse(tx: Transaction, issue_id: str, held: sqlite3.Row | None, wanted: Fi
         reasons = "; ".join(graph.explain_blockers(tx.connection, issue_id))
         raise IssueBlockedError(f"issue {issue_id!r} is not ready: {reasons}")
     if issue["type"] == IssueType.EPIC or issue["size"] == Size.XL:
-        what = "an epic" if issue["type"] == IssueType.EPIC else "of size XL"
-        raise IssueTooLargeError(f"issue {issue_id!r} is {what}: claim a smaller part of it")
+        if issue["type"] == IssueType.EPIC:
+            raise IssueTooLargeError(f"issue {issue_id!r} is an epic: claim a smaller part of it")
+        raise IssueTooLargeError(
+            f"issue {issue_id!r} is of size XL: split it first with "
+            f"`arcfusion issue split {issue_id} --into TITLE --into TITLE`"
+        )
     if issue["not_before"] > tx.now:
         wait_s = issue["not_before"] - tx.now
         raise IssueNotReadyError(f"issue {issue_id!r} can be claimed in {wait_s:.0f} s, not before")

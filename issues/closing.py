@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from arcfusion.issues import graph, leases
+from arcfusion.issues import family, graph, leases
 from arcfusion.issues.errors import (
     ChildrenOpenError,
     ClaimLostError,
@@ -74,8 +74,10 @@ def close(
             "assignee": None,
         },
         fence=fence,
+        detail={} if handoff is None else {"handoff": handoff.fit().to_json()},
     )
     graph.settle(tx, issue_id)
+    family.close_finished_parents(tx, issue_id)
 
 
 def _check_unclaimed(issue_id: str, status: str, outcome: str | None, holder: str | None) -> None:

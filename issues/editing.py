@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 
 from arcfusion.core.ids import unused_id
-from arcfusion.issues import graph, leases
+from arcfusion.issues import family, graph, leases
 from arcfusion.issues.config import QueueConfig
 from arcfusion.issues.draft import (
     Draft,
@@ -258,6 +258,7 @@ def reopen(tx: Transaction, issue_id: str, reason: str) -> None:
     }
     tx.change(EventType.REOPENED, row, changes, detail={"reason": reason})
     graph.settle(tx, issue_id)
+    family.reopen_parents(tx, issue_id)
 
 
 def _check_body(name: str, text: str) -> None:

@@ -54,12 +54,24 @@ class PlanError(BadInputError):
     """The plan file is not a plan."""
 
 
+class ImportFileError(BadInputError):
+    """The file to import is not an export."""
+
+
+class ExportUnwritableError(BadInputError):
+    """The export can not be written there."""
+
+
 class LeaseConfigError(BadInputError):
     """A lease must outlast three heartbeats."""
 
 
 class NothingReadyError(NotFoundError):
     """No issue is ready to be claimed."""
+
+
+class PhaseUnknownError(NotFoundError):
+    """No issue is of that phase."""
 
 
 class MemoryUnknownError(NotFoundError):
@@ -78,6 +90,14 @@ class IssueTooLargeError(RefusedError):
     """The issue is too large to be claimed: split it into smaller ones."""
 
 
+class SplitRefusedError(RefusedError):
+    """The issue can not be split so."""
+
+
+class PhaseHeldError(RefusedError):
+    """The phase's acceptance does not hold yet."""
+
+
 class NeedsNotMetError(RefusedError):
     """The issue needs more than this worker offers."""
 
@@ -92,6 +112,10 @@ class EvidenceMissingError(RefusedError):
 
 class EvidenceRefusedError(RefusedError):
     """The evidence does not hold."""
+
+
+class ReplayMismatchError(RefusedError):
+    """The event log does not rebuild the tables."""
 
 
 class AlreadyClaimedError(LostGuardError):

@@ -191,6 +191,12 @@ def edges_to(connection: sqlite3.Connection, issue_id: str) -> tuple[EdgeRecord,
     return tuple(_read_edge(row) for row in connection.execute(sql, (issue_id,)))
 
 
+def all_edges(connection: sqlite3.Connection) -> tuple[EdgeRecord, ...]:
+    """Return every edge, by issue."""
+    sql = f"{_EDGES} ORDER BY d.issue_id, d.type, d.depends_on_id"
+    return tuple(_read_edge(row) for row in connection.execute(sql))
+
+
 def open_children(tx: Transaction, issue_id: str) -> list[str]:
     """Return the ids of the issue's children that are not closed."""
     rows = tx.rows(

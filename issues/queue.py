@@ -10,10 +10,20 @@ from contextlib import contextmanager
 
 from arcfusion.core import store
 from arcfusion.core.home import Home
-from arcfusion.issues import claims, closing, editing, graph, leases, memory
+from arcfusion.issues import (
+    claims,
+    closing,
+    editing,
+    graph,
+    importing,
+    leases,
+    memory,
+    splitting,
+)
 from arcfusion.issues.claims import Filter, Workplace
 from arcfusion.issues.clock import Clock, to_datetime
 from arcfusion.issues.config import QueueConfig
+from arcfusion.issues.document import IssueDocument, MemoryDocument
 from arcfusion.issues.draft import Draft, Edge, Json, Needs
 from arcfusion.issues.errors import DiskFullError, QueueBusyError
 from arcfusion.issues.evidence import Check, Evidence, EvidenceKind, verify
@@ -26,6 +36,7 @@ from arcfusion.issues.record import (
     LeaseRecord,
     read_row,
 )
+from arcfusion.issues.splitting import Part
 from arcfusion.issues.states import Outcome, Status
 from arcfusion.issues.transaction import Transaction
 from arcfusion.issues.view import View
@@ -128,6 +139,16 @@ class Queue(View):
         """
         with self._write() as tx:
             graph.remove_edge(tx, issue_id, edge)
+
+    def split(self, issue_id: str, parts: Sequence[Part]) -> Sequence[IssueRecord]:
+        """Make the issue an epic of smaller ones, and return those.
+
+        Raises:
+            SplitRefusedError: it can not be split now, or not into these parts.
+        """
+        with self._write() as tx:
+            filed = splitting.split(tx, issue_id, parts, self.config)
+        return [self.fetch(child) for child in filed]
 
     def comment(self, issue_id: str, text: str, *, fence: int | None = None) -> CommentRecord:
         """Say something about the issue; a worker gives its fence.
@@ -288,6 +309,22 @@ class Queue(View):
         """Keep a text for later workers; return its key."""
         with self._write() as tx:
             return memory.remember(tx, text, key=key, issue_id=issue_id)
+
+    def import_all(
+        self,
+        documents: Sequence[IssueDocument],
+        memories: Sequence[MemoryDocument] = (),
+        *,
+        is_same: importing.IsSame | None = None,
+    ) -> importing.Imported:
+        """Write what an export holds and is not here yet: all of it or none.
+
+        Raises:
+            ImportFileError, IssueExistsError, DependencyUnknownError, DependencyCycleError: the
+                message names the file's line.
+        """
+        with self._write() as tx:
+            return importing.import_all(tx, documents, memories, is_same=is_same)
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:

@@ -16,7 +16,7 @@ from arcfusion.issues.record import (
     read_issue,
     read_row,
 )
-from arcfusion.issues.states import READY, Status
+from arcfusion.issues.states import READY, IssueType, Size, Status
 
 
 def fetch(connection: sqlite3.Connection, issue_id: str) -> IssueRecord:
@@ -82,6 +82,7 @@ def blocked(connection: sqlite3.Connection, limit: int) -> list[tuple[IssueRecor
     """Return the issues that can not be worked on now, each with its reasons in words."""
     rows = connection.execute(
         "SELECT * FROM issue WHERE (status = 'open' AND blocked_by > 0)"  # noqa: S608  # constants
+        " OR (status = 'open' AND size = 'XL' AND type <> 'epic')"
         f" OR status IN ('blocked', 'quarantined') {ORDER} LIMIT ?",
         (limit,),
     ).fetchall()
@@ -101,6 +102,8 @@ def reasons(connection: sqlite3.Connection, issue: IssueRecord) -> list[str]:
         found.append(f"{issue.id} is {issue.status.replace('_', ' ')}")
     if issue.status is not Status.CLOSED:
         found += graph.explain_blockers(connection, issue.id)
+    if issue.status is Status.OPEN and issue.size is Size.XL and issue.type is not IssueType.EPIC:
+        found.append(f"{issue.id} is of size XL: it must be split (`arcfusion issue split`)")
     return found
 
 

@@ -98,6 +98,7 @@ class EventType(StrEnum):
     LABEL_ADDED = "label_added"
     LABEL_REMOVED = "label_removed"
     REMEMBERED = "remembered"
+    IMPORTED = "imported"
 
 
 # What makes an issue ready. Every query repeats these terms, or the planner can not take the

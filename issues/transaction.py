@@ -5,7 +5,7 @@ Every change of an issue's row goes through `change`, so that none is without an
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arcfusion.issues.errors import ClaimLostError, IssueUnknownError
@@ -71,6 +71,21 @@ class Transaction:
             json.dumps(before or {}, sort_keys=True),
             json.dumps(after or {}, sort_keys=True),
             self.now,
+        )
+
+    def log_all(
+        self, event: EventType, details: Sequence[tuple[str | None, Mapping[str, object]]]
+    ) -> None:
+        """Append one such event for each issue and its `after`."""
+        newest = self.row("SELECT coalesce(max(seq), 0) AS seq FROM event")
+        assert newest is not None
+        self.connection.executemany(
+            "INSERT INTO event (seq, issue_id, type, actor, fence, before, after, created_at)"
+            " VALUES (?, ?, ?, ?, NULL, '{}', ?, ?)",
+            (
+                (seq, issue_id, event, self.actor, json.dumps(after), self.now)
+                for seq, (issue_id, after) in enumerate(details, newest["seq"] + 1)
+            ),
         )
 
     def change(

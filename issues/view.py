@@ -3,18 +3,20 @@
 A read takes no lock and waits for nobody; it sees what was committed when it began.
 """
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from arcfusion.core import store
 from arcfusion.core.home import Home
-from arcfusion.issues import memory, reading
+from arcfusion.issues import graph, memory, reading
 from arcfusion.issues.claims import Filter
 from arcfusion.issues.clock import Clock, read_database_clock
 from arcfusion.issues.draft import Needs
 from arcfusion.issues.memory import MemoryRecord
-from arcfusion.issues.record import EventRecord, IssueDetail, IssueRecord
+from arcfusion.issues.record import EdgeRecord, EventRecord, IssueDetail, IssueRecord
 from arcfusion.issues.states import Status
 
 DEFAULT_LIMIT = 1_000_000
@@ -50,6 +52,15 @@ class View:
     def disconnect(self) -> None:
         """Close the connection to the database."""
         self._connection.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Read all tables as they are at one moment; nobody waits for it."""
+        self._connection.execute("BEGIN")
+        try:
+            yield self._connection
+        finally:
+            self._connection.execute("ROLLBACK")
 
     def now(self) -> float:
         """Return seconds since 1970 by the queue's clock."""
@@ -108,6 +119,10 @@ class View:
     def explain(self, issue_id: str) -> Sequence[str]:
         """Return why the issue is not ready, in words; empty when nothing holds it back."""
         return reading.reasons(self._connection, self.fetch(issue_id))
+
+    def edges(self) -> Sequence[EdgeRecord]:
+        """Return every dependency of the graph."""
+        return graph.all_edges(self._connection)
 
     def counts(self) -> dict[Status, int]:
         """Return the number of issues in each status."""

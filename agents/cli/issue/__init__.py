@@ -2,7 +2,15 @@
 
 import typer
 
-from arcfusion.agents.cli.issue import dependency, filing, listing, memory, working
+from arcfusion.agents.cli.issue import (
+    dependency,
+    exchange,
+    filing,
+    listing,
+    memory,
+    planning,
+    working,
+)
 
 app = typer.Typer(help="The queue: what to do, who does it, how it ended.", no_args_is_help=True)
 
@@ -23,7 +31,12 @@ app.command("requeue")(filing.requeue)
 app.command("update")(filing.update)
 app.command("comment")(filing.comment)
 app.command("note")(filing.note)
-app.command("import")(filing.import_plan)
+app.command("import")(exchange.import_issues)
+app.command("export")(exchange.export)
+app.command("verify")(exchange.verify)
+app.command("schedule")(planning.schedule)
+app.command("split")(planning.split)
+app.command("gate")(planning.gate)
 app.command("remember")(memory.remember)
 app.command("recall")(memory.recall)
 app.add_typer(dependency.dep_app, name="dep")

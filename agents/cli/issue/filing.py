@@ -215,22 +215,40 @@ def requeue(issue_id: IssueId, reason: Reason, actor: Actor = None, json: Json =
 
 
 def import_plan(
-    plan: Annotated[Path, typer.Option("--plan", help="A YAML plan.")],
+    plan: Annotated[Path, typer.Option("--plan", help="A YAML plan, or a Markdown one (.md).")],
     actor: Actor = None,
     json: Json = False,
 ) -> None:
     """File a plan's issues with their dependencies; again, only what is new in it."""
+    from arcfusion.issues.markdown_plan import is_markdown, load_markdown_plan
     from arcfusion.issues.plan import file_plan, load_plan
+    from arcfusion.issues.states import IssueType, Size
 
-    loaded = load_plan(plan)
+    loaded = load_markdown_plan(plan) if is_markdown(plan) else load_plan(plan)
     with open_queue(actor) as queue:
         filed = file_plan(queue, loaded)
+    too_large = [
+        key
+        for key, issue in filed.issues.items()
+        if issue.size is Size.XL and issue.type is not IssueType.EPIC
+    ]
     if json:
         ids = {key: issue.id for key, issue in filed.issues.items()}
-        print_json({"plan": loaded.plan, "ids": ids, "new_keys": [*filed.new_keys]})
+        print_json(
+            {
+                "plan": loaded.plan,
+                "ids": ids,
+                "new_keys": [*filed.new_keys],
+                "too_large_keys": too_large,
+            }
+        )
     else:
         known = len(filed.issues) - len(filed.new_keys)
         print_text(f"plan {loaded.plan}: {len(filed.new_keys)} issues filed, {known} known")
+    if too_large:
+        print_note(
+            f"{len(too_large)} are of size XL: nobody can claim them before `arcfusion issue split`"
+        )
 
 
 def _print(issue: "IssueRecord", text: str, *, as_json: bool) -> None:

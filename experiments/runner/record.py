@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -123,7 +124,8 @@ def restart_curve(run_dir: Path, *, resumed_step: int) -> list[CurveSample]:
 
 def write_atomically(path: Path, text: str, *, durable: bool) -> None:
     """Replace a file: readers see the old or the new one; durable outlives a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # of this thread alone: two that write the same file must not rename each other's
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         if durable:

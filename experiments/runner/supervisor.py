@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,6 +99,7 @@ class Supervisor:
         self._trainer: Worker | None = None
         self._interrupted_s: float | None = None
         self._beaten_s = 0.0
+        self._beating = threading.Lock()
         self._heard_s = self._started_s
         self._is_stalled = False
         self._memory_bytes = 0
@@ -157,7 +159,11 @@ class Supervisor:
         return ExitCode.DONE
 
     def beat(self, state: record.State, *, reason: str = "") -> None:
-        """Write the heartbeat."""
+        """Write the heartbeat; the watchdog's thread and the main one take turns."""
+        with self._beating:
+            self._write_beat(state, reason)
+
+    def _write_beat(self, state: record.State, reason: str) -> None:
         self._state = state
         self._beaten_s = time.monotonic()
         status = record.RunStatus(

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from arcfusion.issues.record import Claim
 
 
+_LIBRARIES = ("torch", "arcfusion.agents.tables", "arcfusion.experiments.experiment")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """How a worker works.
@@ -78,6 +81,10 @@ def run_worker(home: Home, settings: WorkerSettings, *, say: Callable[[str], Non
     """
     from arcfusion.issues.queue import Queue
 
+    # Loaded before anything is claimed: an interrupt amid a library's import surfaces as whatever
+    # that library makes of it, and the claim would be left to run out.
+    for name in _LIBRARIES:
+        importlib.import_module(name)
     report = WorkReport()
     with Queue(home, settings.actor, config=settings.queue, checks=evidence_checks(home)) as queue:
         while settings.max_issues is None or _count(report) < settings.max_issues:

@@ -1,5 +1,6 @@
 """This fails when an issue's end is not on record: closed, given back with a handoff, or parked."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -38,7 +39,11 @@ def settings(**changes) -> WorkerSettings:
 
 
 def use_role(monkeypatch: pytest.MonkeyPatch, work) -> None:
-    monkeypatch.setattr(module.importlib, "import_module", lambda _name: Role(work))
+    real = importlib.import_module
+    roles = set(module.ROLES.values())
+    monkeypatch.setattr(
+        module.importlib, "import_module", lambda name: Role(work) if name in roles else real(name)
+    )
 
 
 def file_issue(home: Home, **fields) -> str:

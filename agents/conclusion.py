@@ -194,7 +194,7 @@ def _publish(assignment: Assignment, review: Review) -> str | None:
     )
     connection = store.connect(assignment.home)
     try:
-        with store.write(connection, assignment.home):
+        with store.write(connection):
             connection.execute(
                 'INSERT INTO pull_request (issue_id, branch, "commit", title, body, state,'
                 " created_at) VALUES (?, ?, ?, ?, ?, 'open', ?)"

@@ -88,7 +88,7 @@ class SessionLog:
         """Put the summary in the place of every turn so far; the old ones stay in the database."""
         connection = store.connect(self.home)
         try:
-            with store.write(connection, self.home):
+            with store.write(connection):
                 connection.execute("UPDATE turn SET compacted = 1 WHERE session_id = ?", (self.id,))
         finally:
             connection.close()
@@ -98,7 +98,7 @@ class SessionLog:
         """Record how the session ended."""
         connection = store.connect(self.home)
         try:
-            with store.write(connection, self.home):
+            with store.write(connection):
                 connection.execute(
                     "UPDATE session SET ended_at = ?, ending = ? WHERE id = ?",
                     (time.time(), ending, self.id),
@@ -128,7 +128,7 @@ def store_plan(home: Home, issue_id: str, document: dict[str, object]) -> dict[s
     """Store the plan unless the issue has one; return the one that holds."""
     connection = store.connect(home)
     try:
-        with store.write(connection, home):
+        with store.write(connection):
             connection.execute(
                 "INSERT INTO plan (issue_id, document, digest, created_at) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (issue_id) DO NOTHING",

@@ -8,6 +8,7 @@ from arcfusion.core.environment import read_variable
 from arcfusion.core.errors import HomeNotFoundError, HomeUnwritableError
 
 DIRECTORY_NAME = ".arcfusion"
+LOCK_NAME = "lab.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Home:
     @property
     def lock_path(self) -> Path:
         """The file on which writers queue."""
-        return self.path / "lab.lock"
+        return self.path / LOCK_NAME
 
     @property
     def runs_path(self) -> Path:

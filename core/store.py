@@ -12,18 +12,19 @@ import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arcfusion.core.errors import ForeignDatabaseError, HomeNotFoundError, HomeUnwritableError
-from arcfusion.core.home import Home
+from arcfusion.core.home import LOCK_NAME, Home
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
     from sqlmodel import Session
 
 APPLICATION_ID = 0x41524346  # "ARCF"
-SCHEMA_HEAD = "0004"
+SCHEMA_HEAD = "0005"
 BUSY_TIMEOUT_MS = 30_000
 _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
@@ -32,7 +33,42 @@ _PRAGMAS = (
 )
 
 
-def connect(home: Home) -> sqlite3.Connection:
+class LabConnection(sqlite3.Connection):
+    """A connection that keeps the file on which writers queue open.
+
+    Like the connection itself it belongs to one thread, and is not used across a fork: processes
+    that share an open file share its lock.
+    """
+
+    def __init__(self, path: Path, **options: Any) -> None:  # noqa: ANN401  # those of sqlite3
+        super().__init__(path, **options)
+        self._lock_path = path.with_name(LOCK_NAME)
+        self._lock_file: TextIOWrapper | None = None
+
+    def lock(self) -> None:
+        """Wait in the kernel's queue for the right to write.
+
+        Raises:
+            HomeUnwritableError: the file can not be opened.
+        """
+        if self._lock_file is None:
+            self._lock_file = _open_lock(self._lock_path)
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+
+    def unlock(self) -> None:
+        """Let the next writer in."""
+        if self._lock_file is not None:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the connection and the file."""
+        super().close()
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+
+def connect(home: Home) -> LabConnection:
     """Open the lab's database, in autocommit mode with named rows.
 
     Raises:
@@ -41,7 +77,7 @@ def connect(home: Home) -> sqlite3.Connection:
     """
     if not home.db_path.is_file():
         raise HomeNotFoundError(f"no database at {str(home.db_path)!r}: run `arcfusion init`")
-    connection = sqlite3.connect(home.db_path, isolation_level=None)
+    connection = LabConnection(home.db_path, isolation_level=None)
     connection.row_factory = sqlite3.Row
     try:
         _check_schema(connection, home.db_path)
@@ -73,19 +109,25 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
 @contextmanager
 def writer_lock(home: Home) -> Iterator[None]:
     """Wait in the kernel's queue for the right to write; the lock goes with the process."""
-    try:
-        file = home.lock_path.open("a")
-    except OSError as error:
-        raise HomeUnwritableError(f"can not write {str(home.path)!r} ({error.strerror})") from error
-    with file:
+    with _open_lock(home.lock_path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
+def _open_lock(path: Path) -> TextIOWrapper:
+    try:
+        return path.open("a")
+    except OSError as error:
+        raise HomeUnwritableError(
+            f"can not write {str(path.parent)!r} ({error.strerror})"
+        ) from error
+
+
 @contextmanager
-def write(connection: sqlite3.Connection, home: Home) -> Iterator[sqlite3.Connection]:
+def write(connection: LabConnection) -> Iterator[LabConnection]:
     """One write transaction: commits when the block ends, rolls back when it raises."""
-    with writer_lock(home):
+    try:
+        connection.lock()
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -95,6 +137,8 @@ def write(connection: sqlite3.Connection, home: Home) -> Iterator[sqlite3.Connec
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+    finally:
+        connection.unlock()
 
 
 def open_engine(home: Home) -> "Engine":

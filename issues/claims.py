@@ -5,9 +5,10 @@ attempt and its event in the same transaction.
 """
 
 import os
-import socket
 import sqlite3
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 from arcfusion.issues import graph, leases
 from arcfusion.issues.config import QueueConfig
@@ -74,15 +75,29 @@ class Workplace:
     device: str | None = None
 
 
+class Granted(NamedTuple):
+    """The rows of a claimed issue and of its lease."""
+
+    issue: sqlite3.Row
+    lease: sqlite3.Row
+    is_new: bool
+
+
+@cache
+def host_name() -> str:
+    """Return this machine's name."""
+    import socket
+
+    return socket.gethostname()
+
+
 def next_sql(condition: str) -> str:
     """Return the query of the next ready issue's id; its first parameter is the time."""
     return f"SELECT id FROM issue WHERE {READY} AND not_before <= ?{condition} {ORDER} LIMIT 1"  # noqa: S608  # constants
 
 
-def claim_next(
-    tx: Transaction, config: QueueConfig, wanted: Filter, place: Workplace
-) -> sqlite3.Row:
-    """Claim the first ready issue that the filter lets through; return its lease.
+def claim_next(tx: Transaction, config: QueueConfig, wanted: Filter, place: Workplace) -> Granted:
+    """Claim the first ready issue that the filter lets through.
 
     Raises:
         NothingReadyError: there is none.
@@ -106,8 +121,8 @@ def claim_next(
 
 def claim_one(
     tx: Transaction, issue_id: str, config: QueueConfig, wanted: Filter, place: Workplace
-) -> sqlite3.Row:
-    """Claim the named issue; return its lease.
+) -> Granted:
+    """Claim the named issue.
 
     The same actor in the same session gets its own claim again, with the same fence.
 
@@ -133,14 +148,12 @@ def claim_one(
     held = tx.row("SELECT * FROM lease WHERE issue_id = ?", issue_id)
     mine = (tx.actor, tx.session)
     if held is not None and tx.session is not None and (held["holder"], held["session"]) == mine:
-        return held
+        return Granted(tx.issue_row(issue_id), held, is_new=False)
     _refuse(tx, issue_id, held, wanted)
     raise AssertionError("an issue that nothing refuses was not claimed")
 
 
-def _grant(
-    tx: Transaction, issue: sqlite3.Row, config: QueueConfig, place: Workplace
-) -> sqlite3.Row:
+def _grant(tx: Transaction, issue: sqlite3.Row, config: QueueConfig, place: Workplace) -> Granted:
     """Write the lease, the attempt and the event of a claim that was just made."""
     fence = issue["fence"]
     attempt_id = f"{issue['id']}@{fence}"
@@ -153,7 +166,7 @@ def _grant(
         fence,
         tx.actor,
         tx.session,
-        socket.gethostname(),
+        host_name(),
         os.getpid(),
         place.git_commit,
         place.device,
@@ -188,7 +201,7 @@ def _grant(
             "attempts": issue["attempts"],
             "started_at": tx.now,
             "attempt": {
-                "host": socket.gethostname(),
+                "host": host_name(),
                 "pid": os.getpid(),
                 "session": tx.session,
                 "git_commit": place.git_commit,
@@ -197,7 +210,7 @@ def _grant(
             "lease_s": config.lease_s,
         },
     )
-    return lease
+    return Granted(issue, lease, is_new=True)
 
 
 def _refuse(tx: Transaction, issue_id: str, held: sqlite3.Row | None, wanted: Filter) -> None:

@@ -1,6 +1,7 @@
 """How an issue ends: a declared outcome, checked evidence, and what waited for it set free."""
 
 import json
+import sqlite3
 from collections.abc import Sequence
 
 from arcfusion.issues import family, graph, leases
@@ -33,11 +34,12 @@ def close(
     reason: str,
     evidence: Sequence[Evidence],
     handoff: Handoff | None,
-) -> None:
+) -> sqlite3.Row:
     """Close the issue; its holder gives the fence, an unclaimed one is closed without.
 
     The evidence was verified before the transaction. A holder that closes again with the same
     outcome, because the answer to its first try was lost, succeeds without a second write.
+    Returns the issue's row as it is now.
 
     Raises:
         FieldError: an outcome without evidence has no reason.
@@ -47,28 +49,26 @@ def close(
         ChildrenOpenError: `done` while children are open.
     """
     row = tx.issue_row(issue_id)
-    if fence is not None and _closed_by_this_claim(tx, issue_id, fence, outcome):
-        return
+    is_closed = row["status"] == Status.CLOSED
+    if is_closed and fence is not None and _closed_by_this_claim(tx, issue_id, fence, outcome):
+        return row
     if outcome not in EVIDENCED_OUTCOMES and not reason.strip():
         raise FieldError(f"an issue is closed as {outcome} with a reason")
     if fence is None:
         _check_unclaimed(issue_id, row["status"], row["outcome"], row["assignee"])
     else:
-        lease = leases.guard(tx, Token(issue_id=issue_id, fence=fence))
-        leases.end_attempt(tx, lease, AttemptOutcome.CLOSED, handoff=handoff)
-    children = graph.open_children(tx, issue_id)
-    if children and outcome is Outcome.DONE:
-        raise ChildrenOpenError(
-            f"issue {issue_id!r} is not done: its children {', '.join(children[:8])} are open"
-        )
-    tx.change(
+        holding = Token(issue_id=issue_id, fence=fence)
+        leases.end(tx, holding, AttemptOutcome.CLOSED, handoff=handoff)
+    if outcome is Outcome.DONE:
+        _check_children(tx, issue_id)
+    closed = tx.change(
         EventType.CLOSED,
         row,
         {
             "status": Status.CLOSED,
             "outcome": outcome,
             "close_reason": reason,
-            "evidence": json.dumps([item.to_json() for item in evidence], sort_keys=True),
+            "evidence": _encode(evidence) if evidence else "[]",
             "closed_at": tx.now,
             "closed_by": tx.actor,
             "assignee": None,
@@ -78,6 +78,19 @@ def close(
     )
     graph.settle(tx, issue_id)
     family.close_finished_parents(tx, issue_id)
+    return closed
+
+
+def _encode(evidence: Sequence[Evidence]) -> str:
+    return json.dumps([item.to_json() for item in evidence], sort_keys=True)
+
+
+def _check_children(tx: Transaction, issue_id: str) -> None:
+    children = graph.open_children(tx, issue_id)
+    if children:
+        raise ChildrenOpenError(
+            f"issue {issue_id!r} is not done: its children {', '.join(children[:8])} are open"
+        )
 
 
 def _check_unclaimed(issue_id: str, status: str, outcome: str | None, holder: str | None) -> None:

@@ -26,7 +26,7 @@ ATTEMPT_COLUMNS = (
 )
 LEASE_COLUMNS = (
     *("fence", "holder", "session", "duration_s", "granted_at", "heartbeat_at", "expires_at"),
-    *("gpus", "gpu_memory_bytes"),
+    *("gpus", "gpu_memory_bytes", "pool"),
 )
 MEMORY_COLUMNS = ("key", "text", "issue_id", "actor", "superseded_by", "created_at", "updated_at")
 

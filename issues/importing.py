@@ -135,16 +135,14 @@ def _insert(tx: Transaction, documents: Sequence[IssueDocument], counts: Mapping
     assert newest is not None
     next_comment = newest["id"] + 1
     rows: dict[str, list[Row]] = defaultdict(list)
-    details: list[tuple[str, Mapping[str, object]]] = []
     for document in documents:
         parts = _rows(document, counts.get(document.id, 0), next_comment)
         next_comment += len(document.comments)
         for table, found in parts.items():
             rows[table] += found
-        details.append((document.id, parts))
+        tx.log(EventType.IMPORTED, document.id, after=parts)
     for table in ("issue", "label", "dependency", "comment", "attempt", "lease"):
         _insert_rows(tx, table, rows[table])
-    tx.log_all(EventType.IMPORTED, details)
 
 
 def _rows(document: IssueDocument, blocked_by: int, next_comment: int) -> dict[str, list[Row]]:

@@ -42,12 +42,40 @@ def guard(tx: Transaction, holding: Holding) -> sqlite3.Row:
         tx.actor,
     )
     if lease is None:
-        tx.issue_row(holding.issue_id)
-        raise ClaimLostError(
-            f"{tx.actor!r} does not hold issue {holding.issue_id!r} with fence {holding.fence}: "
-            "the claim has ended; stop working on it, nothing was written"
-        )
+        raise _lost(tx, holding)
     return lease
+
+
+def end(
+    tx: Transaction,
+    holding: Holding,
+    outcome: AttemptOutcome,
+    *,
+    error: str | None = None,
+    handoff: Handoff | None = None,
+) -> None:
+    """Delete the lease of the holder's claim and close its attempt.
+
+    Raises:
+        IssueUnknownError, ClaimLostError: as `guard`.
+    """
+    lease = tx.row(
+        "DELETE FROM lease WHERE issue_id = ? AND fence = ? AND holder = ? RETURNING *",
+        holding.issue_id,
+        holding.fence,
+        tx.actor,
+    )
+    if lease is None:
+        raise _lost(tx, holding)
+    _close_attempt(tx, lease, outcome, error=error, handoff=handoff)
+
+
+def _lost(tx: Transaction, holding: Holding) -> ClaimLostError:
+    tx.issue_row(holding.issue_id)
+    return ClaimLostError(
+        f"{tx.actor!r} does not hold issue {holding.issue_id!r} with fence {holding.fence}: "
+        "the claim has ended; stop working on it, nothing was written"
+    )
 
 
 def heartbeat(tx: Transaction, holding: Holding) -> sqlite3.Row:
@@ -106,9 +134,8 @@ def release(tx: Transaction, holding: Holding, handoff: Handoff, status: Status)
     """
     if status not in RELEASED:
         raise FieldError(f"a claim is released as {' or '.join(RELEASED)}, not as {status}")
-    lease = guard(tx, holding)
+    end(tx, holding, AttemptOutcome.RELEASED, handoff=handoff)
     issue = tx.issue_row(holding.issue_id)
-    end_attempt(tx, lease, AttemptOutcome.RELEASED, handoff=handoff)
     tx.change(
         EventType.RELEASED,
         issue,
@@ -126,7 +153,7 @@ def fail(
     Raises:
         ClaimLostError: the claim has ended.
     """
-    lease = guard(tx, holding)
+    end(tx, holding, AttemptOutcome.FAILED, error=error, handoff=handoff)
     issue = tx.issue_row(holding.issue_id)
     failures = issue["failures"] + 1
     given_up = failures + issue["losses"] >= issue["max_attempts"]
@@ -136,7 +163,6 @@ def fail(
         "failures": failures,
         "not_before": tx.now + config.backoff_after(failures),
     }
-    end_attempt(tx, lease, AttemptOutcome.FAILED, error=error, handoff=handoff)
     tx.change(
         EventType.FAILED,
         issue,
@@ -146,7 +172,7 @@ def fail(
     )
 
 
-def end_attempt(
+def _close_attempt(
     tx: Transaction,
     lease: sqlite3.Row,
     outcome: AttemptOutcome,
@@ -154,8 +180,7 @@ def end_attempt(
     error: str | None = None,
     handoff: Handoff | None = None,
 ) -> None:
-    """Delete the lease and close its attempt; a checkpoint stays when there is no newer handoff."""
-    tx.run("DELETE FROM lease WHERE issue_id = ? AND fence = ?", lease["issue_id"], lease["fence"])
+    """Close the attempt of an ended lease; a checkpoint stays when there is no newer handoff."""
     tx.run(
         "UPDATE attempt SET ended_at = ?, outcome = ?, error = ?, handoff = coalesce(?, handoff)"
         " WHERE id = ? AND fence = ?",
@@ -175,7 +200,10 @@ def sweep(tx: Transaction) -> int:
         issue = tx.issue_row(lease["issue_id"])
         losses = issue["losses"] + 1
         given_up = losses + issue["failures"] >= issue["max_attempts"]
-        end_attempt(tx, lease, AttemptOutcome.LOST)
+        tx.run(
+            "DELETE FROM lease WHERE issue_id = ? AND fence = ?", lease["issue_id"], lease["fence"]
+        )
+        _close_attempt(tx, lease, AttemptOutcome.LOST)
         tx.change(
             EventType.LOST,
             issue,

@@ -93,6 +93,7 @@ class LeaseLine(_Part):
     expires_at: Moment
     gpus: Count
     gpu_memory_bytes: Count
+    pool: str | None = None
 
 
 class MemoryLine(_Part):
@@ -136,6 +137,7 @@ class IssueLine(_Part):
     idempotency_key: str | None = None
     not_before: Moment
     due_at: Moment | None = None
+    question: str | None = None
     fence: Count
     attempts: Count
     losses: Count

@@ -18,6 +18,7 @@ from arcfusion.issues import (
     importing,
     leases,
     memory,
+    reading,
     splitting,
 )
 from arcfusion.issues.claims import Filter, Workplace
@@ -216,10 +217,10 @@ class Queue(View):
         # Files are hashed before the transaction: nobody waits for it.
         held = verify(outcome, evidence, root=self.home.workspace_path, checks=self._checks)
         with self._write() as tx:
-            closing.close(
+            row = closing.close(
                 tx, issue_id, fence, outcome, reason=reason, evidence=held, handoff=handoff
             )
-        return self.fetch(issue_id)
+        return reading.with_labels(self._connection, [row])[0]
 
     # What a worker does.
 
@@ -249,10 +250,10 @@ class Queue(View):
         wanted = Filter(labels=tuple(labels), exclude_labels=tuple(exclude_labels), offer=offer)
         with self._write() as tx:
             if issue_id is None:
-                lease = claims.claim_next(tx, self.config, wanted, place)
+                granted = claims.claim_next(tx, self.config, wanted, place)
             else:
-                lease = claims.claim_one(tx, issue_id, self.config, wanted, place)
-        return self._read_claim(lease)
+                granted = claims.claim_one(tx, issue_id, self.config, wanted, place)
+        return self._read_claim(granted)
 
     def sweep(self) -> int:
         """Give back the claims whose lease has run out; return their number."""
@@ -329,13 +330,12 @@ class Queue(View):
     @contextmanager
     def _write(self) -> Iterator[Transaction]:
         try:
-            with store.write(self._connection, self.home) as connection:
-                yield Transaction(
-                    connection=connection,
-                    now=self.now(),
-                    actor=self.actor,
-                    session=self.session,
+            with store.write(self._connection) as connection:
+                tx = Transaction(
+                    connection=connection, now=self.now(), actor=self.actor, session=self.session
                 )
+                yield tx
+                tx.write_events()
         except sqlite3.OperationalError as error:
             match error.sqlite_errorcode & 0xFF:
                 case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
@@ -345,16 +345,16 @@ class Queue(View):
                 case _:
                     raise
 
-    def _read_claim(self, lease: sqlite3.Row) -> Claim:
-        expires_at = to_datetime(lease["expires_at"])
-        assert expires_at is not None
+    def _read_claim(self, granted: claims.Granted) -> Claim:
+        issue, lease, is_new = granted
+        is_first = is_new and issue["attempts"] == 1
         return Claim(
-            issue=self.fetch(lease["issue_id"]),
+            issue=reading.with_labels(self._connection, [issue])[0],
             fence=lease["fence"],
             attempt_id=lease["attempt_id"],
             lease_s=lease["duration_s"],
-            lease_expires_at=expires_at,
-            last_handoff=leases.last_handoff(self._connection, lease["issue_id"]),
+            lease_expires_at=to_datetime(lease["expires_at"]),
+            last_handoff=None if is_first else leases.last_handoff(self._connection, issue["id"]),
         )
 
 

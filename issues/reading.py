@@ -28,7 +28,7 @@ def fetch(connection: sqlite3.Connection, issue_id: str) -> IssueRecord:
     row = connection.execute("SELECT * FROM issue WHERE id = ?", (issue_id,)).fetchone()
     if row is None:
         raise IssueUnknownError(f"no issue {issue_id!r}: `arcfusion issue list` shows them")
-    return _with_labels(connection, [row])[0]
+    return with_labels(connection, [row])[0]
 
 
 def has(connection: sqlite3.Connection, issue_id: str) -> bool:
@@ -55,7 +55,7 @@ def ready(
     """Return the issues that can be claimed, in the order in which they are handed out."""
     condition, values = wanted.condition()
     rows = connection.execute(ready_sql(condition), (now, *values, limit)).fetchall()
-    return _with_labels(connection, rows)
+    return with_labels(connection, rows)
 
 
 def listing(
@@ -75,7 +75,7 @@ def listing(
         terms.append("EXISTS (SELECT 1 FROM label WHERE issue_id = issue.id AND name = ?)")
         values.append(label)
     sql = f"SELECT * FROM issue WHERE {' AND '.join(terms)} {ORDER} LIMIT ?"  # noqa: S608  # constants
-    return _with_labels(connection, connection.execute(sql, (*values, limit)).fetchall())
+    return with_labels(connection, connection.execute(sql, (*values, limit)).fetchall())
 
 
 def blocked(connection: sqlite3.Connection, limit: int) -> list[tuple[IssueRecord, list[str]]]:
@@ -86,7 +86,7 @@ def blocked(connection: sqlite3.Connection, limit: int) -> list[tuple[IssueRecor
         f" OR status IN ('blocked', 'quarantined') {ORDER} LIMIT ?",
         (limit,),
     ).fetchall()
-    return [(issue, reasons(connection, issue)) for issue in _with_labels(connection, rows)]
+    return [(issue, reasons(connection, issue)) for issue in with_labels(connection, rows)]
 
 
 def reasons(connection: sqlite3.Connection, issue: IssueRecord) -> list[str]:
@@ -177,7 +177,12 @@ def events(
     ]
 
 
-def _with_labels(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[IssueRecord]:
+def with_labels(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[IssueRecord]:
+    """Return the records of rows of the table `issue`."""
+    if len(rows) == 1:
+        sql = "SELECT name FROM label WHERE issue_id = ? ORDER BY name"
+        names = connection.execute(sql, (rows[0]["id"],))
+        return [read_issue(rows[0], [name for (name,) in names])]
     labels: dict[str, list[str]] = {row["id"]: [] for row in rows}
     ids = list(labels)
     for start in range(0, len(ids), 500):

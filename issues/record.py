@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from arcfusion.issues.clock import to_datetime, to_text
 from arcfusion.issues.draft import Edge, Json, Needs
@@ -14,9 +14,11 @@ from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.states import AttemptOutcome, EdgeType, Gate, IssueType, Outcome, Size, Status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssueRecord:
-    """One issue as the database had it; see `issues.tables.Issue` for the fields."""
+class IssueRecord(NamedTuple):
+    """One issue as the database had it; see `issues.tables.Issue` for the fields.
+
+    A tuple with names: a frozen dataclass of so many fields takes as long to make as a query.
+    """
 
     id: str
     title: str
@@ -39,6 +41,7 @@ class IssueRecord:
     idempotency_key: str | None
     not_before: datetime | None
     due_at: datetime | None
+    question: str | None
     blocked_by: int
     fence: int
     attempts: int
@@ -59,7 +62,7 @@ class IssueRecord:
     def to_json(self) -> dict[str, Json]:
         """Return the fields as `--json` prints them; times are ISO 8601 in UTC."""
         fields: dict[str, Json] = {
-            name: _plain(getattr(self, name)) for name in IssueRecord.__slots__
+            name: _plain(getattr(self, name)) for name in IssueRecord._fields
         }
         fields["needs"] = {
             "gpus": self.needs.gpus,
@@ -228,28 +231,36 @@ class IssueDetail:
 
 def read_issue(row: sqlite3.Row, labels: Sequence[str]) -> IssueRecord:
     """Return the record of a row of the table `issue`."""
-    fields = {name: row[name] for name in _SAME}
+    # By position: a row looks a name up by comparing it with each of its names.
+    fields: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
+    skills, evidence = fields.pop("needs_skills"), fields["evidence"]
     return IssueRecord(
-        **fields,
-        status=Status(row["status"]),
-        type=IssueType(row["type"]),
-        size=Size(row["size"]),
-        labels=tuple(labels),
-        metadata=json.loads(row["metadata"]),
-        needs=Needs(
-            gpus=row["needs_gpus"],
-            gpu_memory_bytes=row["needs_gpu_memory_bytes"],
-            skills=tuple(json.loads(row["needs_skills"])),
-        ),
-        not_before=_moment(row["not_before"] or None),
-        created_at=to_datetime(row["created_at"]),
-        updated_at=to_datetime(row["updated_at"]),
-        due_at=_moment(row["due_at"]),
-        started_at=_moment(row["started_at"]),
-        closed_at=_moment(row["closed_at"]),
-        outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
-        evidence=tuple(Evidence.from_json(item) for item in json.loads(row["evidence"])),
+        **fields
+        | {
+            "status": Status(fields["status"]),
+            "type": IssueType(fields["type"]),
+            "size": Size(fields["size"]),
+            "labels": tuple(labels),
+            "metadata": {} if fields["metadata"] == "{}" else json.loads(fields["metadata"]),
+            "needs": Needs(
+                gpus=fields.pop("needs_gpus"),
+                gpu_memory_bytes=fields.pop("needs_gpu_memory_bytes"),
+                skills=() if skills == "[]" else tuple(json.loads(skills)),
+            ),
+            "not_before": _moment(fields["not_before"] or None),
+            "created_at": to_datetime(fields["created_at"]),
+            "updated_at": to_datetime(fields["updated_at"]),
+            "due_at": _moment(fields["due_at"]),
+            "started_at": _moment(fields["started_at"]),
+            "closed_at": _moment(fields["closed_at"]),
+            "outcome": None if fields["outcome"] is None else Outcome(fields["outcome"]),
+            "evidence": () if evidence == "[]" else _read_evidence(evidence),
+        }
     )
+
+
+def _read_evidence(text: str) -> tuple[Evidence, ...]:
+    return tuple(Evidence.from_json(item) for item in json.loads(text))
 
 
 Row = TypeVar("Row", LeaseRecord, AttemptRecord, CommentRecord, EventRecord)
@@ -264,19 +275,6 @@ def handoff_to_json(handoff: Handoff | None) -> Json:
     """Return the handoff as `--json` prints it."""
     loaded: Json = None if handoff is None else json.loads(handoff.to_json())
     return loaded
-
-
-_TIMES = ("due_at", "created_at", "updated_at", "started_at", "closed_at")
-_SAME = tuple(
-    name
-    for name in IssueRecord.__slots__
-    if name
-    not in {
-        *_TIMES,
-        *("status", "type", "size", "labels", "metadata", "needs", "not_before"),
-        *("outcome", "evidence"),
-    }
-)
 
 
 def _moment(seconds: float | None) -> datetime | None:

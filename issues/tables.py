@@ -31,6 +31,13 @@ class Issue(SQLModel, table=True):
             sqlite_where=text(READY),
             postgresql_where=text(READY),
         ),
+        Index(
+            "ix_issue_oldest",
+            "created_at",
+            "id",
+            sqlite_where=text(READY),
+            postgresql_where=text(READY),
+        ),
         # No index on status: without statistics the planner prefers it to the partial one.
     )
 
@@ -58,6 +65,7 @@ class Issue(SQLModel, table=True):
     idempotency_key: str | None = Field(default=None, sa_type=Text, unique=True)
     not_before: float = Field(default=0.0, sa_type=Double)
     due_at: float | None = Field(default=None, sa_type=Double)
+    question: str | None = Field(default=None, sa_type=Text)
     blocked_by: int = 0
     fence: int = 0
     attempts: int = 0
@@ -122,6 +130,22 @@ class Lease(SQLModel, table=True):
     expires_at: float = Field(sa_type=Double)
     gpus: int = 0
     gpu_memory_bytes: int = 0
+    pool: str | None = Field(default=None, sa_type=Text)
+
+
+class Capacity(SQLModel, table=True):
+    """What a pool of devices has; what is in use is the sum over its leases.
+
+    `reserved_for` is the issue that smaller ones have passed by, `passes` how often.
+    """
+
+    pool: str = Field(primary_key=True, sa_type=Text)
+    gpus: int
+    gpu_memory_bytes: int
+    reserved_for: str | None = Field(default=None, sa_type=Text)
+    passes: int = 0
+    updated_at: float = Field(sa_type=Double)
+    updated_by: str = Field(sa_type=Text)
 
 
 class Attempt(SQLModel, table=True):

@@ -1,12 +1,13 @@
 """One write: its connection, its time, who acts, and the event that each change leaves.
 
-Every change of an issue's row goes through `change`, so that none is without an event.
+Every change of an issue's row goes through `change`, so that none is without an event. Events are
+collected and written together, by `write_events`, as the last thing before the commit.
 """
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from arcfusion.issues.errors import ClaimLostError, IssueUnknownError
 from arcfusion.issues.states import EventType
@@ -14,7 +15,7 @@ from arcfusion.issues.states import EventType
 Value = str | int | float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Transaction:
     """An open BEGIN IMMEDIATE.
 
@@ -26,6 +27,7 @@ class Transaction:
     now: float
     actor: str
     session: str | None
+    _events: list[tuple[Value, ...]] = field(default_factory=list, init=False)
 
     def row(self, sql: str, *parameters: Value) -> sqlite3.Row | None:
         """Return the first row or None."""
@@ -60,33 +62,29 @@ class Transaction:
         before: Mapping[str, object] | None = None,
         after: Mapping[str, object] | None = None,
     ) -> None:
-        """Append the event; numbers have no gaps, since a rolled-back one is given again."""
-        self.run(
-            "INSERT INTO event (seq, issue_id, type, actor, fence, before, after, created_at)"
-            " VALUES ((SELECT coalesce(max(seq), 0) + 1 FROM event), ?, ?, ?, ?, ?, ?, ?)",
-            issue_id,
-            event,
-            self.actor,
-            fence,
-            json.dumps(before or {}, sort_keys=True),
-            json.dumps(after or {}, sort_keys=True),
-            self.now,
+        """Record the event of a change that was made."""
+        self._events.append(
+            (
+                issue_id,
+                event,
+                self.actor,
+                fence,
+                _encode(before) if before else "{}",
+                _encode(after) if after else "{}",
+                self.now,
+            )
         )
 
-    def log_all(
-        self, event: EventType, details: Sequence[tuple[str | None, Mapping[str, object]]]
-    ) -> None:
-        """Append one such event for each issue and its `after`."""
-        newest = self.row("SELECT coalesce(max(seq), 0) AS seq FROM event")
-        assert newest is not None
+    def write_events(self) -> None:
+        """Write the events; numbers have no gaps, since a rolled-back one is given again."""
+        if not self._events:
+            return
         self.connection.executemany(
             "INSERT INTO event (seq, issue_id, type, actor, fence, before, after, created_at)"
-            " VALUES (?, ?, ?, ?, NULL, '{}', ?, ?)",
-            (
-                (seq, issue_id, event, self.actor, json.dumps(after), self.now)
-                for seq, (issue_id, after) in enumerate(details, newest["seq"] + 1)
-            ),
+            " VALUES ((SELECT coalesce(max(seq), 0) + 1 FROM event), ?, ?, ?, ?, ?, ?, ?)",
+            self._events,
         )
+        self._events.clear()
 
     def change(
         self,
@@ -96,7 +94,7 @@ class Transaction:
         *,
         fence: int | None = None,
         detail: Mapping[str, object] | None = None,
-    ) -> None:
+    ) -> sqlite3.Row:
         """Set columns of the issue whose row was read in this transaction, and log the event.
 
         Args:
@@ -106,19 +104,22 @@ class Transaction:
             fence: the holder's; the update matches it again.
             detail: what else belongs into the event's `after`.
 
+        Returns:
+            The row as it is now.
+
         Raises:
             ClaimLostError: the fence is not the issue's any more.
         """
         assignments = ", ".join(f"{name} = ?" for name in changes)
-        changed = self.run(
+        changed = self.row(
             f"UPDATE issue SET {assignments}, updated_at = ?, revision = revision + 1"  # noqa: S608  # names from the code
-            " WHERE id = ? AND fence = ?",
+            " WHERE id = ? AND fence = ? RETURNING *",
             *changes.values(),
             self.now,
             row["id"],
             row["fence"] if fence is None else fence,
         )
-        if changed != 1:
+        if changed is None:
             raise ClaimLostError
         self.log(
             event,
@@ -127,3 +128,7 @@ class Transaction:
             before={name: row[name] for name in changes},
             after={**changes, **(detail or {})},
         )
+        return changed
+
+
+_encode = json.JSONEncoder(sort_keys=True).encode

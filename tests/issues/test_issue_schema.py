@@ -17,6 +17,7 @@ TABLES = [
         tables.Label,
         tables.Dependency,
         tables.Lease,
+        tables.Capacity,
         tables.Attempt,
         tables.Event,
         tables.Comment,
@@ -34,11 +35,24 @@ def read_schema(connection: sqlite3.Connection) -> dict[str, list[str]]:
     rows = connection.execute(
         "SELECT name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     ).fetchall()
-    return {
-        name: sorted(line.strip().rstrip(",") for line in sql.splitlines())
-        for name, table, sql in rows
-        if table in TABLES
-    }
+    return {name: split_definition(sql) for name, table, sql in rows if table in TABLES}
+
+
+def split_definition(sql: str) -> list[str]:
+    """The parts of a CREATE statement; a later ALTER TABLE adds its column behind the others."""
+    start, _, body = sql.partition("(")
+    parts, depth = [""], 0
+    for letter in body[: body.rindex(")")]:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [
+        start.strip(),
+        *sorted(" ".join(part.split()) for part in parts),
+        body.rpartition(")")[2],
+    ]
 
 
 def test_the_migration_makes_the_tables_of_the_models(lab, tmp_path):

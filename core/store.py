@@ -8,16 +8,15 @@ Two doors to the same file: `connect` (standard library, for the queue and for l
 `session` (SQLModel, loaded only by commands that use it).
 """
 
-import fcntl
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
-from io import TextIOWrapper
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arcfusion.core.errors import ForeignDatabaseError, HomeNotFoundError, HomeUnwritableError
+from arcfusion.core.errors import ForeignDatabaseError, HomeNotFoundError
 from arcfusion.core.home import LOCK_NAME, Home
+from arcfusion.core.lock import WriterLock
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -34,38 +33,16 @@ _PRAGMAS = (
 
 
 class LabConnection(sqlite3.Connection):
-    """A connection that keeps the file on which writers queue open.
-
-    Like the connection itself it belongs to one thread, and is not used across a fork: processes
-    that share an open file share its lock.
-    """
+    """A connection and the lock of its database: like it, of one thread and not for a fork."""
 
     def __init__(self, path: Path, **options: Any) -> None:  # noqa: ANN401  # those of sqlite3
         super().__init__(path, **options)
-        self._lock_path = path.with_name(LOCK_NAME)
-        self._lock_file: TextIOWrapper | None = None
-
-    def lock(self) -> None:
-        """Wait in the kernel's queue for the right to write.
-
-        Raises:
-            HomeUnwritableError: the file can not be opened.
-        """
-        if self._lock_file is None:
-            self._lock_file = _open_lock(self._lock_path)
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-
-    def unlock(self) -> None:
-        """Let the next writer in."""
-        if self._lock_file is not None:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+        self.writer_lock = WriterLock(path.with_name(LOCK_NAME))
 
     def close(self) -> None:
-        """Close the connection and the file."""
+        """Close the connection and the lock's file."""
         super().close()
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+        self.writer_lock.close()
 
 
 def connect(home: Home) -> LabConnection:
@@ -109,25 +86,16 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
 @contextmanager
 def writer_lock(home: Home) -> Iterator[None]:
     """Wait in the kernel's queue for the right to write; the lock goes with the process."""
-    with _open_lock(home.lock_path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with closing(WriterLock(home.lock_path)) as lock:
+        lock.acquire()
         yield
-
-
-def _open_lock(path: Path) -> TextIOWrapper:
-    try:
-        return path.open("a")
-    except OSError as error:
-        raise HomeUnwritableError(
-            f"can not write {str(path.parent)!r} ({error.strerror})"
-        ) from error
 
 
 @contextmanager
 def write(connection: LabConnection) -> Iterator[LabConnection]:
     """One write transaction: commits when the block ends, rolls back when it raises."""
     try:
-        connection.lock()
+        connection.writer_lock.acquire()
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -138,7 +106,7 @@ def write(connection: LabConnection) -> Iterator[LabConnection]:
                 connection.execute("ROLLBACK")
             raise
     finally:
-        connection.unlock()
+        connection.writer_lock.release()
 
 
 def open_engine(home: Home) -> "Engine":

@@ -233,35 +233,31 @@ def read_issue(row: sqlite3.Row, labels: Sequence[str]) -> IssueRecord:
     """Return the record of a row of the table `issue`."""
     # By position: a row looks a name up by comparing it with each of its names.
     fields: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
-    skills, evidence = fields.pop("needs_skills"), fields["evidence"]
-    return IssueRecord(
-        **fields
-        | {
-            "status": Status(fields["status"]),
-            "type": IssueType(fields["type"]),
-            "size": Size(fields["size"]),
-            "labels": tuple(labels),
-            "metadata": {} if fields["metadata"] == "{}" else json.loads(fields["metadata"]),
-            "needs": Needs(
-                gpus=fields.pop("needs_gpus"),
-                gpu_memory_bytes=fields.pop("needs_gpu_memory_bytes"),
-                skills=() if skills == "[]" else tuple(json.loads(skills)),
-            ),
-            "not_before": _moment(fields["not_before"] or None),
-            "created_at": to_datetime(fields["created_at"]),
-            "updated_at": to_datetime(fields["updated_at"]),
-            "due_at": _moment(fields["due_at"]),
-            "started_at": _moment(fields["started_at"]),
-            "closed_at": _moment(fields["closed_at"]),
-            "outcome": None if fields["outcome"] is None else Outcome(fields["outcome"]),
-            "evidence": () if evidence == "[]" else _read_evidence(evidence),
-        }
+    skills, evidence, outcome = fields["needs_skills"], fields["evidence"], fields["outcome"]
+    fields["status"] = Status(fields["status"])
+    fields["type"] = IssueType(fields["type"])
+    fields["size"] = Size(fields["size"])
+    fields["labels"] = tuple(labels)
+    fields["metadata"] = {} if fields["metadata"] == "{}" else json.loads(fields["metadata"])
+    fields["needs"] = Needs(
+        gpus=fields["needs_gpus"],
+        gpu_memory_bytes=fields["needs_gpu_memory_bytes"],
+        skills=() if skills == "[]" else tuple(json.loads(skills)),
     )
+    fields["not_before"] = fields["not_before"] or None
+    for name in _TIMES:
+        if fields[name] is not None:
+            fields[name] = to_datetime(fields[name])
+    fields["outcome"] = None if outcome is None else Outcome(outcome)
+    fields["evidence"] = () if evidence == "[]" else _read_evidence(evidence)
+    return IssueRecord._make([fields[name] for name in IssueRecord._fields])
 
 
 def _read_evidence(text: str) -> tuple[Evidence, ...]:
     return tuple(Evidence.from_json(item) for item in json.loads(text))
 
+
+_TIMES = ("not_before", "due_at", "created_at", "updated_at", "started_at", "closed_at")
 
 Row = TypeVar("Row", LeaseRecord, AttemptRecord, CommentRecord, EventRecord)
 
@@ -275,10 +271,6 @@ def handoff_to_json(handoff: Handoff | None) -> Json:
     """Return the handoff as `--json` prints it."""
     loaded: Json = None if handoff is None else json.loads(handoff.to_json())
     return loaded
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else to_datetime(seconds)
 
 
 def _convert(name: str, value: Any) -> Any:  # noqa: ANN401  # a column has any type

@@ -4,7 +4,6 @@ Every id in it is a row, every commit exists, every figure names its runs. It ho
 """
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from arcfusion import __version__
 from arcfusion.core import store
+from arcfusion.core.database import Connection
 from arcfusion.core.errors import BadInputError
 from arcfusion.core.home import Home
 
@@ -120,7 +120,7 @@ def _cell(value: object) -> str:
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
-def _count(connection: sqlite3.Connection, table: str, column: str) -> str:
+def _count(connection: Connection, table: str, column: str) -> str:
     # Table and column are this module's own words, never input.
     rows = connection.execute(
         f"SELECT {column} AS word, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1"  # noqa: S608
@@ -128,7 +128,7 @@ def _count(connection: sqlite3.Connection, table: str, column: str) -> str:
     return ", ".join(f"{row['n']} {row['word'] or 'without'}" for row in rows) or "none"
 
 
-def _state(connection: sqlite3.Connection) -> str:
+def _state(connection: Connection) -> str:
     rows = [
         ("issues", _count(connection, "issue", "status")),
         ("closed issues by outcome", _closed(connection)),
@@ -140,14 +140,14 @@ def _state(connection: sqlite3.Connection) -> str:
     return "## State\n\n" + _table(("what", "count"), rows)
 
 
-def _closed(connection: sqlite3.Connection) -> str:
+def _closed(connection: Connection) -> str:
     rows = connection.execute(
         "SELECT outcome, count(*) AS n FROM issue WHERE status = 'closed' GROUP BY 1 ORDER BY 1"
     ).fetchall()
     return ", ".join(f"{row['n']} {row['outcome']}" for row in rows) or "none"
 
 
-def _running(connection: sqlite3.Connection) -> str:
+def _running(connection: Connection) -> str:
     claims = connection.execute(
         "SELECT id, title, assignee FROM issue WHERE status = 'in_progress' ORDER BY id"
     ).fetchall()
@@ -159,7 +159,7 @@ def _running(connection: sqlite3.Connection) -> str:
     return "## Running\n\n" + ("\n".join(lines) or "Nothing.")
 
 
-def _blocked(connection: sqlite3.Connection) -> str:
+def _blocked(connection: Connection) -> str:
     waiting = connection.execute(
         "SELECT id, title, blocked_by FROM issue"
         " WHERE status NOT IN ('closed', 'in_progress') AND blocked_by > 0"
@@ -176,7 +176,7 @@ def _blocked(connection: sqlite3.Connection) -> str:
     return "## Blocked\n\n" + (_shorten(lines) or "Nothing.")
 
 
-def _blockers(connection: sqlite3.Connection, issue_id: str) -> str:
+def _blockers(connection: Connection, issue_id: str) -> str:
     rows = connection.execute(
         "SELECT d.depends_on_id AS id FROM dependency d JOIN issue i ON i.id = d.depends_on_id"
         " WHERE d.issue_id = ? AND i.status != 'closed' ORDER BY 1",
@@ -191,7 +191,7 @@ def _shorten(lines: Sequence[str]) -> str:
     return "\n".join([*lines[:_SHOWN], f"- and {len(lines) - _SHOWN} more: `arcfusion issue list`"])
 
 
-def _evidence(connection: sqlite3.Connection) -> str:
+def _evidence(connection: Connection) -> str:
     rows = connection.execute(
         "SELECT claim, effect, low, high, confidence, n_seeds, run_ids, status FROM insight"
         " ORDER BY created_at DESC, id LIMIT ?",
@@ -220,7 +220,7 @@ def _reports(reports: Sequence[ReportLine]) -> str:
     )
 
 
-def _caveats(connection: sqlite3.Connection) -> str:
+def _caveats(connection: Connection) -> str:
     weak = connection.execute(
         "SELECT coalesce(sandbox_tier, 'unknown') AS tier, count(*) AS n FROM run"
         " WHERE state = 'done' AND coalesce(sandbox_tier, '') NOT IN ('good', 'strict') GROUP BY 1"
@@ -243,7 +243,7 @@ def _caveats(connection: sqlite3.Connection) -> str:
     return "## Caveats\n\n" + ("\n".join(lines) or "None recorded.")
 
 
-def _next_steps(connection: sqlite3.Connection) -> str:
+def _next_steps(connection: Connection) -> str:
     reviews = connection.execute(
         "SELECT issue_id, branch FROM pull_request WHERE state = 'open' ORDER BY created_at LIMIT 1"
     ).fetchall()

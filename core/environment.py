@@ -1,4 +1,4 @@
-"""The two settings that every command reads, from the environment and `.env`.
+"""The settings that every command reads, from the environment and `.env`.
 
 Standard library only: `core.settings` reads all settings through pydantic-settings (0.2 CPU s to
 import), and a command that only looks at the queue must not pay for that.
@@ -6,6 +6,7 @@ import), and a command that only looks at the queue must not pay for that.
 
 import getpass
 import os
+import re
 from pathlib import Path
 
 
@@ -25,3 +26,18 @@ def read_variable(name: str) -> str | None:
 def actor_name() -> str:
     """Who is acting: `ARCFUSION_ACTOR`, else the login name."""
     return read_variable("ARCFUSION_ACTOR") or getpass.getuser()
+
+
+def database_url() -> str | None:
+    """Return `ARCFUSION_DB`, the Postgres database of the lab; None means SQLite in its home."""
+    return read_variable("ARCFUSION_DB")
+
+
+def describe_url(url: str) -> str:
+    """Return the setting as it may be printed: without password and options."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "ARCFUSION_DB"
+    credentials, at, place = rest.rpartition("@")
+    user = re.split("[:/?]", credentials)[0]
+    return f"{scheme}://{user}{at}{place.partition('?')[0]}"

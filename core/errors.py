@@ -84,3 +84,15 @@ class ForeignDatabaseError(BadInputError):
 
 class HomeUnwritableError(BadInputError):
     """The lab's home can not be written."""
+
+
+class DatabaseBusyError(BusyError):
+    """Another process kept the database locked; try again."""
+
+
+class DatabaseFullError(ArcFusionError):
+    """The database's disk is full: nothing was written."""
+
+
+class DatabaseUnreachableError(BusyError):
+    """The database's server does not answer; try again."""

@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ARCFUSION_", env_file=".env", extra="ignore")
 
     home: Path | None = Field(None, description="the lab's directory; default: `.arcfusion/`")
+    db: str | None = Field(None, description="Postgres URL; default: SQLite in the lab's directory")
     actor: str | None = Field(None, description="who is acting; default: the login name")
     sandbox: Literal["good", "weak", "none"] = Field(
         "good", description="the weakest sandbox in which generated code may run"

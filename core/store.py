@@ -1,26 +1,32 @@
-"""The lab's one SQLite file: opened in one way, written under one lock.
+"""The lab's one database: opened in one way, written under one rule.
 
-A writer queues on the kernel's file lock (`flock`) and then takes BEGIN IMMEDIATE: SQLite's own
-busy handler polls, and starved writers for seconds with 32 processes. WAL with synchronous=FULL
-keeps every acknowledged commit through a power cut.
+It is a SQLite file, or a Postgres database where `ARCFUSION_DB` names one (`core.postgres`). On
+SQLite a writer queues on the kernel's file lock (`flock`) and then takes BEGIN IMMEDIATE: SQLite's
+own busy handler polls, and starved writers for seconds with 32 processes. WAL with
+synchronous=FULL keeps every acknowledged commit through a power cut.
 
-Two doors to the same file: `connect` (standard library, for the queue and for listings) and
+Two doors to the same database: `connect` (standard library, for the queue and for listings) and
 `session` (SQLModel, loaded only by commands that use it).
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arcfusion.core.database import SQLITE, Connection, Parameters
+from arcfusion.core.environment import describe_url
 from arcfusion.core.errors import ForeignDatabaseError, HomeNotFoundError
 from arcfusion.core.home import LOCK_NAME, Home
 from arcfusion.core.lock import WriterLock
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection as EngineConnection
     from sqlalchemy import Engine
     from sqlmodel import Session
+
+    from arcfusion.core.postgres.connection import PostgresConnection
 
 APPLICATION_ID = 0x41524346  # "ARCF"
 SCHEMA_HEAD = "0005"
@@ -35,9 +41,37 @@ _PRAGMAS = (
 class LabConnection(sqlite3.Connection):
     """A connection and the lock of its database: like it, of one thread and not for a fork."""
 
+    dialect = SQLITE
+
     def __init__(self, path: Path, **options: Any) -> None:  # noqa: ANN401  # those of sqlite3
         super().__init__(path, **options)
         self.writer_lock = WriterLock(path.with_name(LOCK_NAME))
+
+    def plain(self, sql: str, parameters: Parameters = (), /) -> Iterator[tuple[Any, ...]]:
+        """Yield rows without names."""
+        cursor = self.cursor()
+        cursor.row_factory = None
+        yield from cursor.execute(sql, parameters)
+
+    def begin(self, *, read_only: bool = False) -> None:
+        """Open a transaction; a writer waits for its turn."""
+        if read_only:
+            self.execute("BEGIN")
+            return
+        self.writer_lock.acquire()
+        self.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """End the transaction and let the next writer in."""
+        super().commit()
+        self.writer_lock.release()
+
+    def rollback(self) -> None:
+        """Forget the transaction, if one is open, and let the next writer in."""
+        try:
+            super().rollback()
+        finally:
+            self.writer_lock.release()
 
     def close(self) -> None:
         """Close the connection and the lock's file."""
@@ -45,13 +79,28 @@ class LabConnection(sqlite3.Connection):
         self.writer_lock.close()
 
 
-def connect(home: Home) -> LabConnection:
+def connect(home: Home) -> Connection:
     """Open the lab's database, in autocommit mode with named rows.
 
     Raises:
-        HomeNotFoundError: there is no database.
-        ForeignDatabaseError: the file is not a lab's database, or of another schema version.
+        HomeNotFoundError: there is no database, or it is empty.
+        ForeignDatabaseError: it is not a lab's database, or of another schema version.
+        BadInputError, DatabaseUnreachableError: `ARCFUSION_DB` can not be opened.
     """
+    if home.database is None:
+        return _connect_file(home)
+    from arcfusion.core.postgres.connection import PostgresConnection
+
+    connection = PostgresConnection(home.database)
+    try:
+        _check_remote(connection, home.database)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_file(home: Home) -> LabConnection:
     if not home.db_path.is_file():
         raise HomeNotFoundError(f"no database at {str(home.db_path)!r}: run `arcfusion init`")
     connection = LabConnection(home.db_path, isolation_level=None)
@@ -76,9 +125,24 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
         (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.DatabaseError as error:
         raise ForeignDatabaseError(f"{str(path)!r} is not a readable database ({error})") from error
+    _check_version(repr(str(path)), version)
+
+
+def _check_remote(connection: "PostgresConnection", url: str) -> None:
+    application, version = connection.read_marker()
+    if application is None and connection.count_tables() == 0:
+        raise HomeNotFoundError(f"no lab in {describe_url(url)}: run `arcfusion init`")
+    if application != APPLICATION_ID:
+        raise ForeignDatabaseError(
+            f"{describe_url(url)} is not a lab's database: name an empty database or schema"
+        )
+    _check_version(describe_url(url), version)
+
+
+def _check_version(name: str, version: str) -> None:
     if version != SCHEMA_HEAD:
         raise ForeignDatabaseError(
-            f"{str(path)!r} has schema {version}, this version of ArcFusion reads {SCHEMA_HEAD}: "
+            f"{name} has schema {version}, this version of ArcFusion reads {SCHEMA_HEAD}: "
             + ("run `arcfusion upgrade`" if version < SCHEMA_HEAD else "install a newer ArcFusion")
         )
 
@@ -92,33 +156,67 @@ def writer_lock(home: Home) -> Iterator[None]:
 
 
 @contextmanager
-def write(connection: LabConnection) -> Iterator[LabConnection]:
-    """One write transaction: commits when the block ends, rolls back when it raises."""
+def write(connection: Connection, *, is_structural: bool = True) -> Iterator[Connection]:
+    """One write transaction: commits when the block ends, rolls back when it raises.
+
+    Args:
+        connection: of `connect`.
+        is_structural: False only for what changes one issue and locks its rows itself
+            (`core.postgres`); on SQLite all writes exclude each other.
+    """
     try:
-        connection.writer_lock.acquire()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            # A full disk rolls back by itself: a second rollback would hide the first error.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+        connection.begin()
+        if is_structural:
+            exclude(connection)
+        yield connection
+        connection.commit()
+    except BaseException:
+        # A full disk rolls back by itself: a second rollback would hide the first error.
+        connection.rollback()
+        raise
+
+
+def exclude(connection: Connection) -> None:
+    """Wait until no other structural write runs; before any row of the transaction is locked."""
+    if connection.dialect.lock_all is not None:
+        connection.execute(connection.dialect.lock_all)
+
+
+def lock_numbers(connection: Connection) -> None:
+    """Wait for the right to give out numbers without gaps; nothing is locked after it."""
+    if connection.dialect.lock_numbers is not None:
+        connection.execute(connection.dialect.lock_numbers)
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[Connection]:
+    """Read all tables as they are at one moment; nobody waits for it."""
+    connection.begin(read_only=True)
+    try:
+        yield connection
     finally:
-        connection.writer_lock.release()
+        connection.rollback()
 
 
 def open_engine(home: Home) -> "Engine":
-    """Return a SQLAlchemy engine on the same file, with the same pragmas; loads SQLAlchemy.
+    """Return a SQLAlchemy engine on the same database, with the same settings; loads SQLAlchemy.
 
     Raises:
         HomeNotFoundError, ForeignDatabaseError: as `connect`.
     """
+    if home.database is None:
+        return _open_file_engine(lambda: _connect_file(home))
+    from arcfusion.core.postgres import engine
+
+    connect(home).close()
+    return engine.open_engine(home.database)
+
+
+def _open_file_engine(opening: Callable[[], sqlite3.Connection]) -> "Engine":
     from sqlalchemy import create_engine, event
     from sqlalchemy.pool import NullPool
 
-    engine = create_engine("sqlite://", creator=lambda: connect(home), poolclass=NullPool)
+    engine = create_engine("sqlite://", creator=opening, poolclass=NullPool)
 
     # pysqlite's own BEGIN is deferred: two readers that both turn into writers would fail at once.
     @event.listens_for(engine, "begin")
@@ -130,14 +228,26 @@ def open_engine(home: Home) -> "Engine":
 
 @contextmanager
 def session(home: Home) -> "Iterator[Session]":
-    """One write transaction through SQLModel: commits at the end, rolls back when it raises.
+    """One structural write through SQLModel: commits at the end, rolls back when it raises.
 
     Keep it short: every other writer waits. Objects stay readable after the block.
     """
     from sqlmodel import Session
 
     engine = open_engine(home)
-    with writer_lock(home), Session(engine, expire_on_commit=False) as opened, opened.begin():
+    with ExitStack() as stack:
+        if home.database is None:
+            stack.enter_context(writer_lock(home))
+        else:
+            from arcfusion.core.postgres.engine import unwrapped
+
+            stack.enter_context(unwrapped(home.database))
+        opened = stack.enter_context(Session(engine, expire_on_commit=False))
+        stack.enter_context(opened.begin())
+        if home.database is not None:
+            from arcfusion.core.postgres.connection import POSTGRES
+
+            opened.connection().exec_driver_sql(str(POSTGRES.lock_all))
         yield opened
 
 
@@ -145,33 +255,59 @@ def create(home: Home) -> None:
     """Make the database with the newest schema, or leave an existing one as it is.
 
     Raises:
-        ForeignDatabaseError: a file of that name is there and is not a lab's database.
+        ForeignDatabaseError: what is there is not a lab's database.
+        BadInputError, DatabaseUnreachableError: `ARCFUSION_DB` can not be opened.
     """
-    if home.db_path.exists():
+    if home.database is not None:
+        _create_remote(home, home.database)
+    elif home.db_path.exists():
         connect(home).close()
-        return
-    with writer_lock(home):
+    else:
+        with writer_lock(home):
+            upgrade(home)
+
+
+def _create_remote(home: Home, url: str) -> None:
+    from arcfusion.core.postgres.connection import PostgresConnection
+
+    with closing(PostgresConnection(url)) as connection:
+        is_empty = connection.count_tables() == 0
+    if is_empty:
         upgrade(home)
+    connect(home).close()
+    home.remote_path.write_text(f"{describe_url(url)}\n")
 
 
 def upgrade(home: Home) -> None:
     """Bring the database's schema to the newest version; loads Alembic.
 
     Raises:
-        ForeignDatabaseError: the file is not a lab's database.
+        ForeignDatabaseError: it is not a lab's database.
     """
+    if home.database is None:
+        with closing(sqlite3.connect(home.db_path, isolation_level=None)) as opened:
+            _claim_file(opened, home.db_path)
+        engine = _open_file_engine(lambda: sqlite3.connect(home.db_path, isolation_level=None))
+        with engine.begin() as connection:
+            _migrate(connection)
+        return
+    from arcfusion.core.postgres.engine import claim, unwrapped
+    from arcfusion.core.postgres.engine import open_engine as open_remote
+
+    with unwrapped(home.database), open_remote(home.database).begin() as connection:
+        claim(connection, home.database, APPLICATION_ID)
+        _migrate(connection)
+
+
+def _migrate(connection: "EngineConnection") -> None:
+    """Apply the pending steps; one that fails leaves the schema as it was."""
     from alembic import command
     from alembic.config import Config
 
-    connection = sqlite3.connect(home.db_path, isolation_level=None)
-    try:
-        _claim_file(connection, home.db_path)
-    finally:
-        connection.close()
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
-    config.set_main_option("sqlalchemy.url", f"sqlite:///{home.db_path}")
+    config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 

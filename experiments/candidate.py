@@ -5,10 +5,11 @@ file from elsewhere is never run here: what is known of it comes from the sandbo
 """
 
 import hashlib
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from arcfusion.core.database import Connection
 
 if TYPE_CHECKING:
     from arcfusion.core.sandbox.strength import Tier
@@ -111,7 +112,7 @@ def candidate_from_file(
 
 def load_candidate(
     target: str,
-    connection: sqlite3.Connection,
+    connection: Connection,
     *,
     vocab_size: int,
     context: int,

@@ -1,10 +1,10 @@
 """Recipe cards: everything that a reader needs to judge a result and to repeat it, in Markdown."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from arcfusion.core.database import Connection
 from arcfusion.core.errors import NotFoundError
 from arcfusion.experiments.insights import InsightView, list_insights
 from arcfusion.experiments.leaderboard import (
@@ -61,7 +61,7 @@ class Card:
         return asdict(self) | {"markdown": render_card(self)}
 
 
-def load_cards(connection: sqlite3.Connection, *, key: str | None = None) -> list[Card]:
+def load_cards(connection: Connection, *, key: str | None = None) -> list[Card]:
     """Return a card for each ranked architecture, key by key, the best first.
 
     Raises:
@@ -74,7 +74,7 @@ def load_cards(connection: sqlite3.Connection, *, key: str | None = None) -> lis
     ]
 
 
-def load_card(connection: sqlite3.Connection, fingerprint: str, key: str) -> Card:
+def load_card(connection: Connection, fingerprint: str, key: str) -> Card:
     """Return the card of one architecture under one key.
 
     Raises:
@@ -88,7 +88,7 @@ def load_card(connection: sqlite3.Connection, fingerprint: str, key: str) -> Car
     raise CardNotFoundError(f"no completed run of {fingerprint!r} under {key!r}")
 
 
-def _load(connection: sqlite3.Connection, board: Leaderboard, row: Row) -> Card:
+def _load(connection: Connection, board: Leaderboard, row: Row) -> Card:
     protocol = connection.execute("SELECT * FROM protocol WHERE key = ?", (board.key,)).fetchone()
     runs = [
         run for run in load_scored_runs(connection, board.key) if run.fingerprint == row.fingerprint
@@ -122,9 +122,7 @@ def _load(connection: sqlite3.Connection, board: Leaderboard, row: Row) -> Card:
     )
 
 
-def _load_gates(
-    connection: sqlite3.Connection, fingerprint: str, harness_version: str
-) -> list[GateLine]:
+def _load_gates(connection: Connection, fingerprint: str, harness_version: str) -> list[GateLine]:
     rows = connection.execute(
         'SELECT name, outcome, figure, unit, "limit" FROM gate_record '
         "WHERE fingerprint = ? AND harness_version = ? ORDER BY name",
@@ -133,7 +131,7 @@ def _load_gates(
     return [GateLine(**row) for row in rows]
 
 
-def _load_spec(connection: sqlite3.Connection, fingerprint: str) -> str | None:
+def _load_spec(connection: Connection, fingerprint: str) -> str | None:
     import yaml
 
     row = connection.execute(
@@ -158,7 +156,7 @@ def _load_protocol(name: str, document: str) -> str | None:
     return protocol.to_yaml()
 
 
-def _load_lineage(connection: sqlite3.Connection, fingerprint: str) -> list[str]:
+def _load_lineage(connection: Connection, fingerprint: str) -> list[str]:
     rows = connection.execute(
         "SELECT r.id, r.strategy, r.seed, r.parents, r.reasoning FROM recipe r "
         "JOIN architecture a ON a.id = r.architecture_id WHERE a.fingerprint = ? ORDER BY r.id",

@@ -7,11 +7,11 @@ and once settled it is never proposed again under that key.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from arcfusion.core.database import NO_LIMIT, Connection
 from arcfusion.core.errors import NotFoundError
 from arcfusion.core.ids import short_id
 from arcfusion.experiments.compare import Verdict
@@ -231,7 +231,7 @@ def _span(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}"
 
 
-def settled_ids(connection: sqlite3.Connection, key: str) -> frozenset[str]:
+def settled_ids(connection: Connection, key: str) -> frozenset[str]:
     """Return the ids of the hypotheses that have ended under the key."""
     rows = connection.execute(
         "SELECT id FROM hypothesis WHERE protocol_key = ? AND settled_at IS NOT NULL", (key,)
@@ -309,21 +309,21 @@ def _get(session: "Session", hypothesis_id: str) -> "Hypothesis":
 
 
 def list_hypotheses(
-    connection: sqlite3.Connection, *, is_open: bool | None = None, limit: int = -1
+    connection: Connection, *, is_open: bool | None = None, limit: int = NO_LIMIT
 ) -> list[HypothesisView]:
     """Return the stored hypotheses, the most urgent first.
 
     Args:
         connection: of `core.store.connect`.
         is_open: True for those that have not ended, False for those that have; None for all.
-        limit: at most so many; -1 for all.
+        limit: at most so many.
     """
     rows = connection.execute(
         "SELECT id, kind, status, statement, protocol_key, reference_fingerprint, change, spec, "
         "candidate_fingerprint, predicted_verdict, predicted_low, predicted_high, seeds, cost_s, "
         "kill_criterion, priority, issue_id FROM hypothesis "
-        "WHERE :open IS NULL OR (settled_at IS NULL) = :open "
-        "ORDER BY settled_at IS NOT NULL, priority DESC, id LIMIT :limit",
-        {"open": None if is_open is None else int(is_open), "limit": limit},
+        "WHERE (CASE WHEN settled_at IS NULL THEN 1 ELSE 0 END) IN (?1, ?2) "
+        "ORDER BY settled_at IS NOT NULL, priority DESC, id LIMIT ?3",
+        (*((1, 0) if is_open is None else (int(is_open),) * 2), limit),
     )
     return [HypothesisView(**(dict(row) | {"seeds": json.loads(row["seeds"])})) for row in rows]

@@ -14,10 +14,10 @@ pair and key is read like this, where "fresh" means that no seed is shared:
 """
 
 import json
-import sqlite3
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from arcfusion.core.database import NO_LIMIT, Connection, Row
 from arcfusion.core.errors import NotFoundError
 from arcfusion.core.ids import short_id
 from arcfusion.experiments.compare import Verdict, flip
@@ -280,11 +280,11 @@ _BY_STRENGTH = (
 
 
 def list_insights(
-    connection: sqlite3.Connection,
+    connection: Connection,
     *,
     protocol_key: str | None = None,
     status: str | None = None,
-    limit: int = -1,
+    limit: int = NO_LIMIT,
 ) -> list[InsightView]:
     """Return insights, the strongest first: by status, then by size of the effect.
 
@@ -292,18 +292,18 @@ def list_insights(
         connection: of `core.store.connect`.
         protocol_key: only claims under this key.
         status: only this status.
-        limit: at most so many; -1 for all.
+        limit: at most so many.
     """
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM insight "  # noqa: S608  # constants of this module only
-        "WHERE (:key IS NULL OR protocol_key = :key) AND (:status IS NULL OR status = :status) "
-        f"ORDER BY {_BY_STRENGTH} LIMIT :limit",
-        {"key": protocol_key, "status": status, "limit": limit},
+        "WHERE protocol_key = coalesce(?1, protocol_key) AND status = coalesce(?2, status) "
+        f"ORDER BY {_BY_STRENGTH} LIMIT ?3",
+        (protocol_key, status, limit),
     )
     return [_view(row) for row in rows]
 
 
-def show_insight(connection: sqlite3.Connection, insight_id: str) -> InsightView:
+def show_insight(connection: Connection, insight_id: str) -> InsightView:
     """Return one insight.
 
     Raises:
@@ -318,7 +318,7 @@ def show_insight(connection: sqlite3.Connection, insight_id: str) -> InsightView
     return _view(row)
 
 
-def _view(row: sqlite3.Row) -> InsightView:
+def _view(row: Row) -> InsightView:
     fields = dict(row)
     fields["run_ids"] = json.loads(fields["run_ids"])
     fields["related"] = json.loads(fields["related"])

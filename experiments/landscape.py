@@ -1,10 +1,10 @@
 """What has been measured under one key, as a value: the ground on which hypotheses are proposed."""
 
 import math
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arcfusion.core.database import Connection
 from arcfusion.core.spec import ArchSpec
 from arcfusion.experiments.compare import SMALLEST_DEVIATION_BPB
 from arcfusion.experiments.insights import InsightView, list_insights
@@ -58,7 +58,7 @@ class Landscape:
         return next((m for m in self.measured if m.fingerprint == fingerprint), None)
 
 
-def load_landscape(connection: sqlite3.Connection, key: str) -> Landscape:
+def load_landscape(connection: Connection, key: str) -> Landscape:
     """Read what was measured under the key.
 
     Raises:

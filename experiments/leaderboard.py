@@ -4,11 +4,11 @@ Standard library alone (no SQLModel, numpy or torch): `arcfusion leaderboard` ha
 """
 
 import math
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from arcfusion.core.database import Connection
 from arcfusion.core.errors import NotFoundError
 from arcfusion.experiments import metrics
 from arcfusion.experiments.compare import (
@@ -119,26 +119,27 @@ WHERE r.protocol_key = ? AND r.outcome = 'completed'
   AND NOT EXISTS (SELECT 1 FROM gate_record g
                   WHERE g.fingerprint = r.fingerprint AND g.outcome = 'fail'
                     AND g.harness_version = r.harness_version)
-GROUP BY r.id HAVING bits_per_byte IS NOT NULL
+GROUP BY r.id HAVING max(CASE m.name WHEN 'bits_per_byte' THEN m.value END) IS NOT NULL
 ORDER BY r.seed, r.replica
 """
 
 _UNRANKED = """
-SELECT name, fingerprint, outcome, coalesce(reason, '') AS reason, count(*) AS n_runs
-FROM run WHERE protocol_key = :key AND state = 'done' AND outcome != 'completed'
+SELECT min(name) AS name, fingerprint, outcome, min(coalesce(reason, '')) AS reason,
+       count(*) AS n_runs
+FROM run WHERE protocol_key = ?1 AND state = 'done' AND outcome != 'completed'
 GROUP BY fingerprint, outcome
 UNION ALL
-SELECT r.name, r.fingerprint, 'gate', 'gate ' || min(g.name) || ' failed', count(DISTINCT r.id)
+SELECT min(r.name), r.fingerprint, 'gate', 'gate ' || min(g.name) || ' failed', count(DISTINCT r.id)
 FROM run r JOIN gate_record g ON g.fingerprint = r.fingerprint AND g.outcome = 'fail'
   AND g.harness_version = r.harness_version
-WHERE r.protocol_key = :key AND r.outcome = 'completed'
+WHERE r.protocol_key = ?1 AND r.outcome = 'completed'
 GROUP BY r.fingerprint
 ORDER BY 1, 2, 3
 """
 
 
 def load_leaderboards(
-    connection: sqlite3.Connection,
+    connection: Connection,
     *,
     key: str | None = None,
     sort: Sort = "bpb",
@@ -171,15 +172,14 @@ def load_leaderboards(
                 confidence=confidence,
                 rows=tuple(rank_runs(runs, baseline, sort=sort, confidence=confidence)),
                 unranked=tuple(
-                    Unranked(**row)
-                    for row in connection.execute(_UNRANKED, {"key": protocol["key"]})
+                    Unranked(**row) for row in connection.execute(_UNRANKED, (protocol["key"],))
                 ),
             )
         )
     return boards
 
 
-def latest_key(connection: sqlite3.Connection) -> str | None:
+def latest_key(connection: Connection) -> str | None:
     """Return the key of the run that ended last, or None before the first one."""
     row = connection.execute(
         "SELECT protocol_key FROM run WHERE state = 'done' ORDER BY ended_at DESC, id LIMIT 1"
@@ -187,7 +187,7 @@ def latest_key(connection: sqlite3.Connection) -> str | None:
     return row["protocol_key"] if row else None
 
 
-def load_scored_runs(connection: sqlite3.Connection, key: str) -> list[ScoredRun]:
+def load_scored_runs(connection: Connection, key: str) -> list[ScoredRun]:
     """Return the completed runs under the key, one a seed, without models that fail a gate."""
     first: dict[tuple[str, int], ScoredRun] = {}
     for row in connection.execute(_SCORED_RUNS, (key,)):

@@ -5,11 +5,11 @@ attempt and its event in the same transaction.
 """
 
 import os
-import sqlite3
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from arcfusion.core.database import Row
 from arcfusion.issues import graph, leases
 from arcfusion.issues.config import QueueConfig
 from arcfusion.issues.draft import Needs, check_label
@@ -57,11 +57,17 @@ class Filter:
         if self.offer is not None:
             terms.append("needs_gpus <= ? AND needs_gpu_memory_bytes <= ?")
             values += [self.offer.gpus, self.offer.gpu_memory_bytes]
-            marks = ", ".join("?" for _ in self.offer.skills)
-            other = f"SELECT 1 FROM json_each(needs_skills) WHERE value NOT IN ({marks})"  # noqa: S608  # marks
-            terms.append(f"(needs_skills = '[]' OR NOT EXISTS ({other}))")
+            terms.append(_skills_term(len(self.offer.skills)))
             values += self.offer.skills
         return "".join(f" AND {term}" for term in terms), values
+
+
+def _skills_term(number: int) -> str:
+    if number == 0:
+        return "needs_skills = '[]'"
+    marks = ", ".join("?" * number)
+    other = f"SELECT 1 FROM json_each(needs_skills) WHERE value NOT IN ({marks})"  # noqa: S608  # marks
+    return f"(needs_skills = '[]' OR NOT EXISTS ({other}))"
 
 
 ORDER = "ORDER BY priority, created_at, id"
@@ -78,8 +84,8 @@ class Workplace:
 class Granted(NamedTuple):
     """The rows of a claimed issue and of its lease."""
 
-    issue: sqlite3.Row
-    lease: sqlite3.Row
+    issue: Row
+    lease: Row
     is_new: bool
 
 
@@ -103,20 +109,27 @@ def claim_next(tx: Transaction, config: QueueConfig, wanted: Filter, place: Work
         NothingReadyError: there is none.
     """
     leases.sweep(tx)
+    row = _take_next(tx, wanted, tx.connection.dialect.lock_free_rows)
+    if row is None and tx.connection.dialect.lock_rows:
+        # What is ready may be locked for a moment, by a note: a worker must not leave for that.
+        row = _take_next(tx, wanted, tx.connection.dialect.lock_rows)
+    if row is None:
+        raise NothingReadyError(_nothing_ready(tx, wanted))
+    return _grant(tx, row, config, place)
+
+
+def _take_next(tx: Transaction, wanted: Filter, locked: str) -> Row | None:
     condition, values = wanted.condition()
-    row = tx.row(
+    return tx.row(
         "UPDATE issue SET status = 'in_progress', assignee = ?, fence = fence + 1,"  # noqa: S608  # constants
         " attempts = attempts + 1, started_at = ?, updated_at = ?, revision = revision + 1"
-        f" WHERE id = ({next_sql(condition)}) AND status = 'open' RETURNING *",
+        f" WHERE id = ({next_sql(condition)}{locked}) AND status = 'open' RETURNING *",
         tx.actor,
         tx.now,
         tx.now,
         tx.now,
         *values,
     )
-    if row is None:
-        raise NothingReadyError(_nothing_ready(tx, wanted))
-    return _grant(tx, row, config, place)
 
 
 def claim_one(
@@ -131,18 +144,11 @@ def claim_one(
         IssueNotReadyError, IssueTooLargeError, NeedsNotMetError: why it can not be had.
     """
     leases.sweep(tx)
-    condition, values = wanted.condition()
-    row = tx.row(
-        "UPDATE issue SET status = 'in_progress', assignee = ?, fence = fence + 1,"  # noqa: S608  # constants
-        " attempts = attempts + 1, started_at = ?, updated_at = ?, revision = revision + 1"
-        f" WHERE id = ? AND {READY} AND not_before <= ?{condition} RETURNING *",
-        tx.actor,
-        tx.now,
-        tx.now,
-        issue_id,
-        tx.now,
-        *values,
-    )
+    row = _take_one(tx, issue_id, wanted)
+    if row is None and tx.connection.dialect.lock_rows:
+        # From here on nobody changes it, so that the reason is the one of this moment.
+        tx.issue_row(issue_id)
+        row = _take_one(tx, issue_id, wanted)
     if row is not None:
         return _grant(tx, row, config, place)
     held = tx.row("SELECT * FROM lease WHERE issue_id = ?", issue_id)
@@ -153,7 +159,22 @@ def claim_one(
     raise AssertionError("an issue that nothing refuses was not claimed")
 
 
-def _grant(tx: Transaction, issue: sqlite3.Row, config: QueueConfig, place: Workplace) -> Granted:
+def _take_one(tx: Transaction, issue_id: str, wanted: Filter) -> Row | None:
+    condition, values = wanted.condition()
+    return tx.row(
+        "UPDATE issue SET status = 'in_progress', assignee = ?, fence = fence + 1,"  # noqa: S608  # constants
+        " attempts = attempts + 1, started_at = ?, updated_at = ?, revision = revision + 1"
+        f" WHERE id = ? AND {READY} AND not_before <= ?{condition} RETURNING *",
+        tx.actor,
+        tx.now,
+        tx.now,
+        issue_id,
+        tx.now,
+        *values,
+    )
+
+
+def _grant(tx: Transaction, issue: Row, config: QueueConfig, place: Workplace) -> Granted:
     """Write the lease, the attempt and the event of a claim that was just made."""
     fence = issue["fence"]
     attempt_id = f"{issue['id']}@{fence}"
@@ -213,7 +234,7 @@ def _grant(tx: Transaction, issue: sqlite3.Row, config: QueueConfig, place: Work
     return Granted(issue, lease, is_new=True)
 
 
-def _refuse(tx: Transaction, issue_id: str, held: sqlite3.Row | None, wanted: Filter) -> None:
+def _refuse(tx: Transaction, issue_id: str, held: Row | None, wanted: Filter) -> None:
     """Raise the reason why the issue can not be claimed."""
     issue = tx.issue_row(issue_id)
     if held is not None:
@@ -245,7 +266,7 @@ def _refuse(tx: Transaction, issue_id: str, held: sqlite3.Row | None, wanted: Fi
     raise NeedsNotMetError(_unmet(issue, wanted))
 
 
-def _unmet(issue: sqlite3.Row, wanted: Filter) -> str:
+def _unmet(issue: Row, wanted: Filter) -> str:
     offer = wanted.offer or Needs()
     return (
         f"issue {issue['id']!r} does not fit what this worker takes: it needs "
@@ -257,10 +278,8 @@ def _unmet(issue: sqlite3.Row, wanted: Filter) -> str:
 
 
 def _nothing_ready(tx: Transaction, wanted: Filter) -> str:
-    row = tx.row(
-        f"SELECT count(*) FROM (SELECT 1 FROM issue WHERE {READY} AND not_before <= ? LIMIT 1000)",  # noqa: S608  # constants
-        tx.now,
-    )
+    some = f"SELECT 1 FROM issue WHERE {READY} AND not_before <= ? LIMIT 1000"  # noqa: S608  # constants
+    row = tx.row(f"SELECT count(*) FROM ({some}) AS some", tx.now)  # noqa: S608  # constants
     assert row is not None
     if row[0] == 0:
         return "no issue is ready: `arcfusion issue blocked` shows what the open ones wait for"

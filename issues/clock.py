@@ -1,18 +1,16 @@
 """What time it is: the database's clock, so that workers with wrong clocks agree."""
 
-import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from arcfusion.core.database import Connection
+
 Clock = Callable[[], float]
 
-# SQLite 3.40 has no unixepoch('subsec'). Seconds since 1970 in UTC, to the millisecond.
-_NOW_SQL = "SELECT (julianday('now') - 2440587.5) * 86400.0"
 
-
-def read_database_clock(connection: sqlite3.Connection) -> float:
+def read_database_clock(connection: Connection) -> float:
     """Return seconds since 1970 by the database's clock."""
-    (now,) = connection.execute(_NOW_SQL).fetchone()
+    (now,) = connection.execute(connection.dialect.clock).fetchone()
     return float(now)
 
 

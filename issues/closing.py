@@ -1,9 +1,9 @@
 """How an issue ends: a declared outcome, checked evidence, and what waited for it set free."""
 
 import json
-import sqlite3
 from collections.abc import Sequence
 
+from arcfusion.core.database import Row
 from arcfusion.issues import family, graph, leases
 from arcfusion.issues.errors import (
     ChildrenOpenError,
@@ -34,7 +34,7 @@ def close(
     reason: str,
     evidence: Sequence[Evidence],
     handoff: Handoff | None,
-) -> sqlite3.Row:
+) -> Row:
     """Close the issue; its holder gives the fence, an unclaimed one is closed without.
 
     The evidence was verified before the transaction. A holder that closes again with the same
@@ -48,6 +48,8 @@ def close(
         IssueClosedError: it is closed already.
         ChildrenOpenError: `done` while children are open.
     """
+    if fence is not None:
+        tx.lock_lease(issue_id)
     row = tx.issue_row(issue_id)
     is_closed = row["status"] == Status.CLOSED
     if is_closed and fence is not None and _closed_by_this_claim(tx, issue_id, fence, outcome):

@@ -5,12 +5,12 @@ blocker counter, the ids of attempts and the numbers of comments.
 """
 
 import json
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from arcfusion.core.database import Connection
 from arcfusion.issues.transaction import Value
 
 Row = dict[str, Value]
@@ -80,7 +80,7 @@ def canonical_json(value: object) -> str:
 
 
 def read_documents(
-    connection: sqlite3.Connection, issue_ids: Sequence[str] | None = None
+    connection: Connection, issue_ids: Sequence[str] | None = None
 ) -> Iterator[IssueDocument]:
     """Yield the issues of the given ids, or all, the oldest first and then by id.
 
@@ -106,7 +106,7 @@ def read_documents(
         )
 
 
-def read_memories(connection: sqlite3.Connection) -> Iterator[MemoryDocument]:
+def read_memories(connection: Connection) -> Iterator[MemoryDocument]:
     """Yield what is remembered, by key."""
     columns = ", ".join(MEMORY_COLUMNS)
     for row in connection.execute(f"SELECT {columns} FROM memory ORDER BY key"):  # noqa: S608  # constants
@@ -120,7 +120,7 @@ def chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
 
 
 def _group(
-    connection: sqlite3.Connection,
+    connection: Connection,
     table: str,
     columns: Sequence[str],
     order: str,
@@ -135,7 +135,7 @@ def _group(
 
 
 def _select(
-    connection: sqlite3.Connection,
+    connection: Connection,
     table: str,
     columns: Sequence[str],
     key: str,
@@ -143,13 +143,10 @@ def _select(
     order: str,
 ) -> Iterator[tuple[Any, ...]]:
     """Yield rows of a table, of all keys or of the given ones."""
-    cursor = connection.cursor()
-    # Plain tuples: a named row costs as much as all the rest of an export.
-    cursor.row_factory = None
     sql = f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608  # names from the code
     if values is None:
-        yield from cursor.execute(f"{sql} ORDER BY {order}")
+        yield from connection.plain(f"{sql} ORDER BY {order}")
         return
     for part in chunks(values):
         marks = ", ".join("?" for _ in part)
-        yield from cursor.execute(f"{sql} WHERE {key} IN ({marks}) ORDER BY {order}", part)
+        yield from connection.plain(f"{sql} WHERE {key} IN ({marks}) ORDER BY {order}", part)

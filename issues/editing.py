@@ -1,9 +1,10 @@
 """What anybody may write: file an issue, edit its fields, label it, comment on it, note on it."""
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 
+from arcfusion.core import store
+from arcfusion.core.database import Row
 from arcfusion.core.ids import unused_id
 from arcfusion.issues import family, graph, leases
 from arcfusion.issues.config import QueueConfig
@@ -160,7 +161,9 @@ def add_label(tx: Transaction, issue_id: str, label: str) -> bool:
     """Put the label on the issue; False when it was there."""
     check_label(label)
     tx.issue_row(issue_id)
-    added = tx.run("INSERT INTO label VALUES (?, ?) ON CONFLICT DO NOTHING", issue_id, label)
+    added = tx.run(
+        "INSERT INTO label (issue_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING", issue_id, label
+    )
     if added:
         tx.log(EventType.LABEL_ADDED, issue_id, after={"label": label})
     return bool(added)
@@ -178,15 +181,17 @@ def remove_label(tx: Transaction, issue_id: str, label: str) -> None:
     tx.log(EventType.LABEL_REMOVED, issue_id, before={"label": label})
 
 
-def comment(tx: Transaction, issue_id: str, text: str, fence: int | None) -> sqlite3.Row:
+def comment(tx: Transaction, issue_id: str, text: str, fence: int | None) -> Row:
     """Add a comment; with a fence only while the claim holds."""
     _check_body("comment", text)
-    tx.issue_row(issue_id)
-    if fence is not None:
+    if fence is None:
+        tx.issue_row(issue_id)
+    else:
         leases.guard(tx, Token(issue_id=issue_id, fence=fence))
+    store.lock_numbers(tx.connection)
     row = tx.row(
-        "INSERT INTO comment (issue_id, author, text, fence, created_at) VALUES (?, ?, ?, ?, ?)"
-        " RETURNING *",
+        "INSERT INTO comment (id, issue_id, author, text, fence, created_at)"
+        " VALUES ((SELECT coalesce(max(id), 0) + 1 FROM comment), ?, ?, ?, ?, ?) RETURNING *",
         issue_id,
         tx.actor,
         text,
@@ -211,10 +216,10 @@ def note(tx: Transaction, issue_id: str, text: str, fence: int | None) -> None:
         ClaimLostError: the fence is not that of the current claim.
     """
     _check_body("note", text)
-    row = tx.issue_row(issue_id)
     if fence is not None:
         leases.guard(tx, Token(issue_id=issue_id, fence=fence))
-    elif row["status"] == Status.IN_PROGRESS:
+    row = tx.issue_row(issue_id)
+    if fence is None and row["status"] == Status.IN_PROGRESS:
         raise FenceMissingError(
             f"issue {issue_id!r} is claimed by {row['assignee']!r}: a note needs the claim's "
             "fence, a comment does not"

@@ -11,10 +11,10 @@ A child that is reopened opens it again.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable
 from enum import StrEnum
 
+from arcfusion.core.database import Row
 from arcfusion.issues import graph
 from arcfusion.issues.states import EventType, Outcome, Status
 from arcfusion.issues.transaction import Transaction
@@ -83,9 +83,7 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return min(outcomes, key=_SEVERITY.index)
 
 
-def _close(
-    tx: Transaction, parent: sqlite3.Row, outcome: Outcome, children: list[sqlite3.Row]
-) -> None:
+def _close(tx: Transaction, parent: Row, outcome: Outcome, children: list[Row]) -> None:
     ends = [f"{child['id']} {child['outcome']}" for child in children]
     evidence: list[object] = []
     for child in children:
@@ -105,20 +103,24 @@ def _close(
     )
 
 
-def _rule(parent: sqlite3.Row) -> Rule | None:
+def _rule(parent: Row) -> Rule | None:
     word = json.loads(parent["metadata"]).get(CLOSES_WITH_CHILDREN)
     return Rule(word) if word in set(Rule) else None
 
 
-def _parents(tx: Transaction, issue_id: str) -> list[sqlite3.Row]:
+def _parents(tx: Transaction, issue_id: str) -> list[Row]:
     return tx.rows(
-        "SELECT p.* FROM dependency k JOIN issue p ON p.id = k.depends_on_id"
-        " WHERE k.issue_id = ? AND k.type = 'parent-child' ORDER BY p.id",
+        "SELECT p.* FROM dependency k JOIN issue p ON p.id = k.depends_on_id"  # noqa: S608  # constants
+        f" WHERE k.issue_id = ? AND k.type = 'parent-child' ORDER BY p.id{_lock(tx)}",
         issue_id,
     )
 
 
-def _children(tx: Transaction, issue_id: str) -> list[sqlite3.Row]:
+def _lock(tx: Transaction) -> str:
+    return tx.connection.dialect.lock_rows
+
+
+def _children(tx: Transaction, issue_id: str) -> list[Row]:
     return tx.rows(
         "SELECT c.* FROM dependency k JOIN issue c ON c.id = k.issue_id"
         " WHERE k.depends_on_id = ? AND k.type = 'parent-child' ORDER BY c.created_at, c.id",

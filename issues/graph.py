@@ -12,10 +12,10 @@ types hold an issue back:
 transaction, for every issue that a change can reach.
 """
 
-import sqlite3
 from collections import deque
 from collections.abc import Iterable
 
+from arcfusion.core.database import Connection, Row
 from arcfusion.issues.draft import Edge
 from arcfusion.issues.errors import DependencyCycleError, DependencyUnknownError
 from arcfusion.issues.record import EdgeRecord
@@ -179,19 +179,19 @@ def recount(tx: Transaction, issue_ids: Iterable[str]) -> None:
             pending.extend(child for (child,) in children)
 
 
-def edges_of(connection: sqlite3.Connection, issue_id: str) -> tuple[EdgeRecord, ...]:
+def edges_of(connection: Connection, issue_id: str) -> tuple[EdgeRecord, ...]:
     """Return what the issue depends on."""
     sql = f"{_EDGES} WHERE d.issue_id = ? ORDER BY d.type, d.depends_on_id"
     return tuple(_read_edge(row) for row in connection.execute(sql, (issue_id,)))
 
 
-def edges_to(connection: sqlite3.Connection, issue_id: str) -> tuple[EdgeRecord, ...]:
+def edges_to(connection: Connection, issue_id: str) -> tuple[EdgeRecord, ...]:
     """Return what depends on the issue."""
     sql = f"{_EDGES} WHERE d.depends_on_id = ? ORDER BY d.type, d.issue_id"
     return tuple(_read_edge(row) for row in connection.execute(sql, (issue_id,)))
 
 
-def all_edges(connection: sqlite3.Connection) -> tuple[EdgeRecord, ...]:
+def all_edges(connection: Connection) -> tuple[EdgeRecord, ...]:
     """Return every edge, by issue."""
     sql = f"{_EDGES} ORDER BY d.issue_id, d.type, d.depends_on_id"
     return tuple(_read_edge(row) for row in connection.execute(sql))
@@ -207,7 +207,7 @@ def open_children(tx: Transaction, issue_id: str) -> list[str]:
     return [child for (child,) in rows]
 
 
-def explain_blockers(connection: sqlite3.Connection, issue_id: str) -> list[str]:
+def explain_blockers(connection: Connection, issue_id: str) -> list[str]:
     """Return one sentence for each edge that holds the issue back, with the other one's status."""
     reasons = []
     for edge in edges_of(connection, issue_id):
@@ -227,7 +227,7 @@ def _state(edge: EdgeRecord, status: Status) -> str:
     return f"which is {status.replace('_', ' ')}"
 
 
-def _read_edge(row: sqlite3.Row) -> EdgeRecord:
+def _read_edge(row: Row) -> EdgeRecord:
     return EdgeRecord(
         issue_id=row["issue_id"],
         depends_on_id=row["depends_on_id"],
@@ -248,7 +248,7 @@ def _touched(tx: Transaction, issue_id: str, edge: Edge) -> list[str]:
     return [issue_id, *(waiter for (waiter,) in waiting)]
 
 
-def _neighbours(connection: sqlite3.Connection, sql: str, issue_id: str) -> list[str]:
+def _neighbours(connection: Connection, sql: str, issue_id: str) -> list[str]:
     return [found for (found,) in connection.execute(sql, (issue_id,))]
 
 
@@ -260,7 +260,7 @@ def _refuse_cycle(tx: Transaction, issue_id: str, edge: Edge) -> None:
         )
 
 
-def _find_cycle(connection: sqlite3.Connection, start: str) -> list[str] | None:
+def _find_cycle(connection: Connection, start: str) -> list[str] | None:
     """Return a path start -> ... -> start, or None.
 
     Searched from both ends, always on the smaller side: a new issue has nothing that waits for it,

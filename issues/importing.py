@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
+from arcfusion.core import store
 from arcfusion.issues.blockers import count_blockers
 from arcfusion.issues.document import (
     IssueDocument,
@@ -131,6 +132,7 @@ def _refuse_dangling(tx: Transaction, documents: Sequence[IssueDocument]) -> Non
 
 
 def _insert(tx: Transaction, documents: Sequence[IssueDocument], counts: Mapping[str, int]) -> None:
+    store.lock_numbers(tx.connection)
     newest = tx.row("SELECT coalesce(max(id), 0) AS id FROM comment")
     assert newest is not None
     next_comment = newest["id"] + 1

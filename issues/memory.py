@@ -1,9 +1,9 @@
 """What workers remember beyond one issue: a text under a key, found again by its words."""
 
-import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 
+from arcfusion.core.database import Connection, Row
 from arcfusion.core.ids import short_id
 from arcfusion.issues.clock import to_datetime, to_text
 from arcfusion.issues.draft import Json, check_label, check_text
@@ -70,7 +70,7 @@ def remember(tx: Transaction, text: str, *, key: str | None, issue_id: str | Non
     return name
 
 
-def recall(connection: sqlite3.Connection, query: str, limit: int) -> list[MemoryRecord]:
+def recall(connection: Connection, query: str, limit: int) -> list[MemoryRecord]:
     """Return what holds most of the query's words, the newest first among equals.
 
     Raises:
@@ -89,7 +89,7 @@ def recall(connection: sqlite3.Connection, query: str, limit: int) -> list[Memor
     return [_read(row) for _, _, _, row in found[:limit]]
 
 
-def _read(row: sqlite3.Row) -> MemoryRecord:
+def _read(row: Row) -> MemoryRecord:
     return MemoryRecord(
         key=row["key"],
         text=row["text"],

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from arcfusion.core import store
+from arcfusion.core.errors import DatabaseBusyError, DatabaseFullError
 from arcfusion.core.home import Home
 from arcfusion.issues import (
     claims,
@@ -157,7 +158,7 @@ class Queue(View):
         Raises:
             ClaimLostError: the fence is not that of the current claim.
         """
-        with self._write() as tx:
+        with self._write_one() as tx:
             row = editing.comment(tx, issue_id, text, fence)
         return read_row(CommentRecord, row)
 
@@ -167,7 +168,7 @@ class Queue(View):
         Raises:
             FenceMissingError, ClaimLostError: somebody else holds the issue.
         """
-        with self._write() as tx:
+        with self._write_one() as tx:
             editing.note(tx, issue_id, text, fence)
         return self.fetch(issue_id)
 
@@ -248,7 +249,7 @@ class Queue(View):
             IssueNotReadyError, IssueTooLargeError, NeedsNotMetError: the named one can not be had.
         """
         wanted = Filter(labels=tuple(labels), exclude_labels=tuple(exclude_labels), offer=offer)
-        with self._write() as tx:
+        with self._write_one() as tx:
             if issue_id is None:
                 granted = claims.claim_next(tx, self.config, wanted, place)
             else:
@@ -257,7 +258,7 @@ class Queue(View):
 
     def sweep(self) -> int:
         """Give back the claims whose lease has run out; return their number."""
-        with self._write() as tx:
+        with self._write_one() as tx:
             return leases.sweep(tx)
 
     def heartbeat(self, holding: Holding) -> LeaseRecord:
@@ -266,7 +267,7 @@ class Queue(View):
         Raises:
             ClaimLostError: the claim has ended; stop the work.
         """
-        with self._write() as tx:
+        with self._write_one() as tx:
             row = leases.heartbeat(tx, holding)
         return read_row(LeaseRecord, row)
 
@@ -276,7 +277,7 @@ class Queue(View):
         Raises:
             ClaimLostError: the claim has ended.
         """
-        with self._write() as tx:
+        with self._write_one() as tx:
             leases.checkpoint(tx, holding, handoff)
 
     def release(
@@ -292,7 +293,7 @@ class Queue(View):
         Raises:
             ClaimLostError: the claim has ended.
         """
-        with self._write() as tx:
+        with self._write_one() as tx:
             leases.release(tx, holding, handoff, status)
         return self.fetch(holding.issue_id)
 
@@ -302,7 +303,7 @@ class Queue(View):
         Raises:
             ClaimLostError: the claim has ended.
         """
-        with self._write() as tx:
+        with self._write_one() as tx:
             leases.fail(tx, holding, handoff, error=error, config=self.config)
         return self.fetch(holding.issue_id)
 
@@ -328,9 +329,9 @@ class Queue(View):
             return importing.import_all(tx, documents, memories, is_same=is_same)
 
     @contextmanager
-    def _write(self) -> Iterator[Transaction]:
+    def _write(self, *, is_structural: bool = True) -> Iterator[Transaction]:
         try:
-            with store.write(self._connection) as connection:
+            with store.write(self._connection, is_structural=is_structural) as connection:
                 tx = Transaction(
                     connection=connection, now=self.now(), actor=self.actor, session=self.session
                 )
@@ -344,6 +345,16 @@ class Queue(View):
                     raise DiskFullError from error
                 case _:
                     raise
+        except DatabaseBusyError as error:
+            raise QueueBusyError(str(error)) from error
+        except DatabaseFullError as error:
+            raise DiskFullError(str(error)) from error
+
+    @contextmanager
+    def _write_one(self) -> Iterator[Transaction]:
+        """What changes one issue and locks its rows itself: such writes run beside each other."""
+        with self._write(is_structural=False) as tx:
+            yield tx
 
     def _read_claim(self, granted: claims.Granted) -> Claim:
         issue, lease, is_new = granted

@@ -1,8 +1,8 @@
 """What the queue shows. Nothing here writes, and nothing here takes the writers' lock."""
 
-import sqlite3
 from collections.abc import Sequence
 
+from arcfusion.core.database import Connection, Row
 from arcfusion.issues import graph
 from arcfusion.issues.claims import ORDER, Filter
 from arcfusion.issues.errors import IssueUnknownError
@@ -19,7 +19,7 @@ from arcfusion.issues.record import (
 from arcfusion.issues.states import READY, IssueType, Size, Status
 
 
-def fetch(connection: sqlite3.Connection, issue_id: str) -> IssueRecord:
+def fetch(connection: Connection, issue_id: str) -> IssueRecord:
     """Return the issue.
 
     Raises:
@@ -31,13 +31,13 @@ def fetch(connection: sqlite3.Connection, issue_id: str) -> IssueRecord:
     return with_labels(connection, [row])[0]
 
 
-def has(connection: sqlite3.Connection, issue_id: str) -> bool:
+def has(connection: Connection, issue_id: str) -> bool:
     """Return whether there is such an issue."""
     row = connection.execute("SELECT 1 FROM issue WHERE id = ?", (issue_id,)).fetchone()
     return row is not None
 
 
-def find_idempotent(connection: sqlite3.Connection, key: str) -> str | None:
+def find_idempotent(connection: Connection, key: str) -> str | None:
     """Return the id of the issue that was filed under the idempotency key."""
     sql = "SELECT id FROM issue WHERE idempotency_key = ?"
     row = connection.execute(sql, (key,)).fetchone()
@@ -49,9 +49,7 @@ def ready_sql(condition: str) -> str:
     return f"SELECT * FROM issue WHERE {READY} AND not_before <= ?{condition} {ORDER} LIMIT ?"  # noqa: S608  # constants
 
 
-def ready(
-    connection: sqlite3.Connection, now: float, wanted: Filter, limit: int
-) -> list[IssueRecord]:
+def ready(connection: Connection, now: float, wanted: Filter, limit: int) -> list[IssueRecord]:
     """Return the issues that can be claimed, in the order in which they are handed out."""
     condition, values = wanted.condition()
     rows = connection.execute(ready_sql(condition), (now, *values, limit)).fetchall()
@@ -59,7 +57,7 @@ def ready(
 
 
 def listing(
-    connection: sqlite3.Connection,
+    connection: Connection,
     *,
     statuses: Sequence[Status],
     labels: Sequence[str],
@@ -78,7 +76,7 @@ def listing(
     return with_labels(connection, connection.execute(sql, (*values, limit)).fetchall())
 
 
-def blocked(connection: sqlite3.Connection, limit: int) -> list[tuple[IssueRecord, list[str]]]:
+def blocked(connection: Connection, limit: int) -> list[tuple[IssueRecord, list[str]]]:
     """Return the issues that can not be worked on now, each with its reasons in words."""
     rows = connection.execute(
         "SELECT * FROM issue WHERE (status = 'open' AND blocked_by > 0)"  # noqa: S608  # constants
@@ -89,7 +87,7 @@ def blocked(connection: sqlite3.Connection, limit: int) -> list[tuple[IssueRecor
     return [(issue, reasons(connection, issue)) for issue in with_labels(connection, rows)]
 
 
-def reasons(connection: sqlite3.Connection, issue: IssueRecord) -> list[str]:
+def reasons(connection: Connection, issue: IssueRecord) -> list[str]:
     """Return why the issue is not ready, in words; empty when nothing holds it back."""
     found = []
     if issue.status is Status.QUARANTINED:
@@ -107,7 +105,7 @@ def reasons(connection: sqlite3.Connection, issue: IssueRecord) -> list[str]:
     return found
 
 
-def counts(connection: sqlite3.Connection) -> dict[Status, int]:
+def counts(connection: Connection) -> dict[Status, int]:
     """Return the number of issues in each status."""
     found = dict(
         connection.execute("SELECT status, count(*) FROM issue GROUP BY status").fetchall()
@@ -115,21 +113,21 @@ def counts(connection: sqlite3.Connection) -> dict[Status, int]:
     return {status: found.get(status, 0) for status in Status}
 
 
-def ready_count(connection: sqlite3.Connection, now: float) -> int:
+def ready_count(connection: Connection, now: float) -> int:
     """Return the number of issues that can be claimed."""
     sql = f"SELECT count(*) FROM issue WHERE {READY} AND not_before <= ?"  # noqa: S608  # constants
     (number,) = connection.execute(sql, (now,)).fetchone()
     return int(number)
 
 
-def expired_count(connection: sqlite3.Connection, now: float) -> int:
+def expired_count(connection: Connection, now: float) -> int:
     """Return the number of claims that the next claim will give back."""
     sql = "SELECT count(*) FROM lease WHERE expires_at <= ?"
     (number,) = connection.execute(sql, (now,)).fetchone()
     return int(number)
 
 
-def detail(connection: sqlite3.Connection, issue_id: str) -> IssueDetail:
+def detail(connection: Connection, issue_id: str) -> IssueDetail:
     """Return the issue with all that belongs to it.
 
     Raises:
@@ -146,13 +144,13 @@ def detail(connection: sqlite3.Connection, issue_id: str) -> IssueDetail:
     )
 
 
-def lease(connection: sqlite3.Connection, issue_id: str) -> LeaseRecord | None:
+def lease(connection: Connection, issue_id: str) -> LeaseRecord | None:
     """Return who holds the issue."""
     row = connection.execute("SELECT * FROM lease WHERE issue_id = ?", (issue_id,)).fetchone()
     return None if row is None else read_row(LeaseRecord, row)
 
 
-def attempts(connection: sqlite3.Connection, issue_id: str) -> tuple[AttemptRecord, ...]:
+def attempts(connection: Connection, issue_id: str) -> tuple[AttemptRecord, ...]:
     """Return the issue's claims, the first one first."""
     rows = connection.execute(
         "SELECT * FROM attempt WHERE issue_id = ? ORDER BY fence", (issue_id,)
@@ -160,14 +158,14 @@ def attempts(connection: sqlite3.Connection, issue_id: str) -> tuple[AttemptReco
     return tuple(read_row(AttemptRecord, row) for row in rows)
 
 
-def comments(connection: sqlite3.Connection, issue_id: str) -> tuple[CommentRecord, ...]:
+def comments(connection: Connection, issue_id: str) -> tuple[CommentRecord, ...]:
     """Return the issue's comments, the first one first."""
     rows = connection.execute("SELECT * FROM comment WHERE issue_id = ? ORDER BY id", (issue_id,))
     return tuple(read_row(CommentRecord, row) for row in rows)
 
 
 def events(
-    connection: sqlite3.Connection, *, issue_id: str | None, after_seq: int, limit: int
+    connection: Connection, *, issue_id: str | None, after_seq: int, limit: int
 ) -> list[EventRecord]:
     """Return events in order, of one issue or of all, beginning after a number."""
     term, values = ("1 = 1", ()) if issue_id is None else ("issue_id = ?", (issue_id,))
@@ -177,7 +175,7 @@ def events(
     ]
 
 
-def with_labels(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[IssueRecord]:
+def with_labels(connection: Connection, rows: Sequence[Row]) -> list[IssueRecord]:
     """Return the records of rows of the table `issue`."""
     if len(rows) == 1:
         sql = "SELECT name FROM label WHERE issue_id = ? ORDER BY name"

@@ -1,12 +1,12 @@
 """What the queue hands out: an issue, a claim and their history, as values."""
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
+from arcfusion.core.database import Row as DatabaseRow
 from arcfusion.issues.clock import to_datetime, to_text
 from arcfusion.issues.draft import Edge, Json, Needs
 from arcfusion.issues.evidence import Evidence
@@ -229,7 +229,7 @@ class IssueDetail:
     lease: LeaseRecord | None
 
 
-def read_issue(row: sqlite3.Row, labels: Sequence[str]) -> IssueRecord:
+def read_issue(row: DatabaseRow, labels: Sequence[str]) -> IssueRecord:
     """Return the record of a row of the table `issue`."""
     # By position: a row looks a name up by comparing it with each of its names.
     fields: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
@@ -262,7 +262,7 @@ _TIMES = ("not_before", "due_at", "created_at", "updated_at", "started_at", "clo
 Row = TypeVar("Row", LeaseRecord, AttemptRecord, CommentRecord, EventRecord)
 
 
-def read_row(kind: type[Row], row: sqlite3.Row) -> Row:
+def read_row(kind: type[Row], row: DatabaseRow) -> Row:
     """Return the record of a row of its table."""
     return kind(**{name: _convert(name, row[name]) for name in kind.__slots__})
 

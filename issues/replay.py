@@ -6,11 +6,11 @@ counter is in no event either: it is counted here from the rebuilt edges, by ano
 """
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from arcfusion.core.database import Connection
 from arcfusion.issues.blockers import count_blockers
 from arcfusion.issues.document import attempt_id
 from arcfusion.issues.states import AttemptOutcome, EventType
@@ -127,7 +127,7 @@ def replay(events: Sequence[Event]) -> tuple[list[Difference], Tables]:
     return problems, tables
 
 
-def read_tables(connection: sqlite3.Connection) -> Tables:
+def read_tables(connection: Connection) -> Tables:
     """Return the live tables."""
     tables = Tables()
     for table in KEYS:
@@ -169,7 +169,7 @@ def _compare_rows(table: str, key: str, ours: Record, theirs: Record) -> Iterabl
             )
 
 
-def _read_events(connection: sqlite3.Connection) -> list[Event]:
+def _read_events(connection: Connection) -> list[Event]:
     rows = connection.execute(
         "SELECT seq, issue_id, type, actor, fence, before, after, created_at FROM event"
         " ORDER BY seq"

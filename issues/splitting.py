@@ -5,10 +5,10 @@ it waits for holds its parts back. The parts take over its labels, priority and 
 """
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arcfusion.core.database import Row
 from arcfusion.issues import editing
 from arcfusion.issues.config import QueueConfig
 from arcfusion.issues.draft import Draft, Edge, Needs, check_minutes, check_title
@@ -65,7 +65,7 @@ def split(tx: Transaction, issue_id: str, parts: Sequence[Part], config: QueueCo
     return [child for child, _ in editing.create_all(tx, drafts, config)]
 
 
-def _check_splittable(tx: Transaction, row: sqlite3.Row, parts: Sequence[Part]) -> None:
+def _check_splittable(tx: Transaction, row: Row, parts: Sequence[Part]) -> None:
     issue_id = row["id"]
     if len(parts) < MIN_PARTS:
         raise SplitRefusedError(
@@ -83,7 +83,7 @@ def _check_splittable(tx: Transaction, row: sqlite3.Row, parts: Sequence[Part]) 
         )
 
 
-def _size(row: sqlite3.Row, part: Part) -> Size:
+def _size(row: Row, part: Part) -> Size:
     whole = Size(row["size"])
     next_size = smaller(whole)
     if next_size is None:
@@ -101,7 +101,7 @@ def _size(row: sqlite3.Row, part: Part) -> Size:
     return size
 
 
-def _draft(row: sqlite3.Row, labels: tuple[str, ...], part: Part, size: Size, number: int) -> Draft:
+def _draft(row: Row, labels: tuple[str, ...], part: Part, size: Size, number: int) -> Draft:
     reference = row["external_ref"]
     return Draft(
         title=part.title,

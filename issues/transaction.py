@@ -5,10 +5,11 @@ collected and written together, by `write_events`, as the last thing before the 
 """
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from arcfusion.core import store
+from arcfusion.core.database import Connection, Row
 from arcfusion.issues.errors import ClaimLostError, IssueUnknownError
 from arcfusion.issues.states import EventType
 
@@ -17,24 +18,24 @@ Value = str | int | float | None
 
 @dataclass(slots=True, kw_only=True)
 class Transaction:
-    """An open BEGIN IMMEDIATE.
+    """An open transaction that writes.
 
     Attributes:
         now: seconds since 1970, read once, so that all rows of the write agree.
     """
 
-    connection: sqlite3.Connection
+    connection: Connection
     now: float
     actor: str
     session: str | None
     _events: list[tuple[Value, ...]] = field(default_factory=list, init=False)
 
-    def row(self, sql: str, *parameters: Value) -> sqlite3.Row | None:
+    def row(self, sql: str, *parameters: Value) -> Row | None:
         """Return the first row or None."""
-        found: sqlite3.Row | None = self.connection.execute(sql, parameters).fetchone()
+        found: Row | None = self.connection.execute(sql, parameters).fetchone()
         return found
 
-    def rows(self, sql: str, *parameters: Value) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *parameters: Value) -> list[Row]:
         """Return all rows."""
         return self.connection.execute(sql, parameters).fetchall()
 
@@ -42,13 +43,20 @@ class Transaction:
         """Execute a write and return the number of rows that it changed."""
         return self.connection.execute(sql, parameters).rowcount
 
-    def issue_row(self, issue_id: str) -> sqlite3.Row:
-        """Return the row of the issue.
+    def lock_lease(self, issue_id: str) -> None:
+        """Lock the issue's lease, if it has one: before its row, in the order of every holder."""
+        if self.connection.dialect.lock_rows:
+            sql = f"SELECT 1 FROM lease WHERE issue_id = ?{self.connection.dialect.lock_rows}"  # noqa: S608  # constants
+            self.run(sql, issue_id)
+
+    def issue_row(self, issue_id: str) -> Row:
+        """Return the row of the issue, which nobody else changes until the end.
 
         Raises:
             IssueUnknownError: there is none.
         """
-        found = self.row("SELECT * FROM issue WHERE id = ?", issue_id)
+        sql = f"SELECT * FROM issue WHERE id = ?{self.connection.dialect.lock_rows}"  # noqa: S608  # constants
+        found = self.row(sql, issue_id)
         if found is None:
             raise IssueUnknownError(f"no issue {issue_id!r}: `arcfusion issue list` shows them")
         return found
@@ -79,6 +87,7 @@ class Transaction:
         """Write the events; numbers have no gaps, since a rolled-back one is given again."""
         if not self._events:
             return
+        store.lock_numbers(self.connection)
         self.connection.executemany(
             "INSERT INTO event (seq, issue_id, type, actor, fence, before, after, created_at)"
             " VALUES ((SELECT coalesce(max(seq), 0) + 1 FROM event), ?, ?, ?, ?, ?, ?, ?)",
@@ -89,12 +98,12 @@ class Transaction:
     def change(
         self,
         event: EventType,
-        row: sqlite3.Row,
+        row: Row,
         changes: Mapping[str, Value],
         *,
         fence: int | None = None,
         detail: Mapping[str, object] | None = None,
-    ) -> sqlite3.Row:
+    ) -> Row:
         """Set columns of the issue whose row was read in this transaction, and log the event.
 
         Args:

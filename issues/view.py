@@ -3,13 +3,13 @@
 A read takes no lock and waits for nobody; it sees what was committed when it began.
 """
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from arcfusion.core import store
+from arcfusion.core.database import Connection
 from arcfusion.core.home import Home
 from arcfusion.issues import graph, memory, reading
 from arcfusion.issues.claims import Filter
@@ -54,13 +54,10 @@ class View:
         self._connection.close()
 
     @contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
+    def snapshot(self) -> Iterator[Connection]:
         """Read all tables as they are at one moment; nobody waits for it."""
-        self._connection.execute("BEGIN")
-        try:
-            yield self._connection
-        finally:
-            self._connection.execute("ROLLBACK")
+        with store.snapshot(self._connection) as connection:
+            yield connection
 
     def now(self) -> float:
         """Return seconds since 1970 by the queue's clock."""

@@ -1,6 +1,5 @@
 """`arcfusion architecture`: presets, known engines and what the lab has saved."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_text
+from arcfusion.core.database import Connection
 from arcfusion.core.errors import HomeNotFoundError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def show(
 
 
 @contextmanager
-def open_lab() -> Iterator[sqlite3.Connection | None]:
+def open_lab() -> Iterator[Connection | None]:
     """Give the database of the lab that this directory is in, or None when it is in none."""
     from arcfusion.core import store
     from arcfusion.core.home import find_home

@@ -1,12 +1,12 @@
 """`arcfusion dream`: new architectures out of the component library, offline."""
 
-import sqlite3
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.core.database import Connection
 
 if TYPE_CHECKING:
     from arcfusion.core.composer import Dream
@@ -63,7 +63,7 @@ def command(
         _print_dream(one, key)
 
 
-def _read_known(connection: sqlite3.Connection) -> set[str]:
+def _read_known(connection: Connection) -> set[str]:
     rows = connection.execute("SELECT DISTINCT fingerprint FROM architecture")
     return {row["fingerprint"] for row in rows}
 

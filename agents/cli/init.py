@@ -8,11 +8,13 @@ from arcfusion.agents.cli.output import Json, print_json, print_text
 def command(json: Json = False) -> None:
     """Make the lab (.arcfusion/) in the working directory; an existing lab stays as it is."""
     from arcfusion.core import store
+    from arcfusion.core.environment import database_url
     from arcfusion.core.home import new_home
 
-    home = new_home(Path.cwd())
+    home = new_home(Path.cwd(), database=database_url())
     store.create(home)
     if json:
-        print_json({"home": str(home.path), "database": str(home.db_path)})
+        print_json({"home": str(home.path), "database": home.database_name})
     else:
-        print_text(f"lab ready in {home.path}")
+        place = f", its database is {home.database_name}" if home.database else ""
+        print_text(f"lab ready in {home.path}{place}")

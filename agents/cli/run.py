@@ -30,9 +30,9 @@ def list_runs(
             "SELECT r.id, r.name, r.seed, r.state, r.outcome, r.protocol_key,"
             " m.value AS bits_per_byte, r.issue_id FROM run r"
             " LEFT JOIN metric m ON m.run_id = r.id AND m.name = 'bits_per_byte'"
-            " WHERE :state IS NULL OR r.state = :state"
-            " ORDER BY r.created_at DESC, r.id LIMIT :limit",
-            {"state": state, "limit": limit},
+            " WHERE r.state = coalesce(?1, r.state)"
+            " ORDER BY r.created_at DESC, r.id LIMIT ?2",
+            (state, limit),
         ).fetchall()
     finally:
         connection.close()

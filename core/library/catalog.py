@@ -1,10 +1,10 @@
 """Every architecture that has a name here: presets, known engines, and those the lab has saved."""
 
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from arcfusion.core.database import Connection
 from arcfusion.core.errors import BadInputError
 from arcfusion.core.library.engines import list_engines
 from arcfusion.core.spec import ArchSpec, preset_names
@@ -28,7 +28,7 @@ class Entry:
     fingerprint: str | None = None
 
 
-def list_entries(connection: sqlite3.Connection | None) -> list[Entry]:
+def list_entries(connection: Connection | None) -> list[Entry]:
     """Return presets, then engines, then the saved ones of this lab's database, oldest first."""
     presets = [
         Entry(name=name, origin="preset", spec=ArchSpec.preset(name), source="arcfusion")
@@ -40,7 +40,7 @@ def list_entries(connection: sqlite3.Connection | None) -> list[Entry]:
     return [*presets, *engines, *(_list_saved(connection) if connection else [])]
 
 
-def _list_saved(connection: sqlite3.Connection) -> list[Entry]:
+def _list_saved(connection: Connection) -> list[Entry]:
     rows = connection.execute(
         "SELECT id, name, spec, fingerprint,"
         " (SELECT strategy FROM recipe WHERE architecture_id = architecture.id"
@@ -60,7 +60,7 @@ def _list_saved(connection: sqlite3.Connection) -> list[Entry]:
     ]
 
 
-def find_entry(name: str, connection: sqlite3.Connection | None) -> Entry:
+def find_entry(name: str, connection: Connection | None) -> Entry:
     """Return the architecture of this name (engines in any case) or saved id.
 
     Raises:
@@ -78,7 +78,7 @@ def find_entry(name: str, connection: sqlite3.Connection | None) -> Entry:
     )
 
 
-def resolve_spec(target: str, connection: sqlite3.Connection | None) -> ArchSpec:
+def resolve_spec(target: str, connection: Connection | None) -> ArchSpec:
     """Return the spec of a YAML file's path, or of a name as `find_entry`.
 
     Raises:

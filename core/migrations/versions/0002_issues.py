@@ -155,7 +155,7 @@ def _create_attempt() -> None:
 def _create_event() -> None:
     op.create_table(
         "event",
-        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False, autoincrement=False),
         sa.Column("issue_id", sa.Text(), nullable=True),
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
@@ -171,7 +171,7 @@ def _create_event() -> None:
 def _create_comment() -> None:
     op.create_table(
         "comment",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), nullable=False, autoincrement=False),
         sa.Column("issue_id", sa.Text(), nullable=False),
         sa.Column("author", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),

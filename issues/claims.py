@@ -279,7 +279,7 @@ def _unmet(issue: Row, wanted: Filter) -> str:
 
 def _nothing_ready(tx: Transaction, wanted: Filter) -> str:
     some = f"SELECT 1 FROM issue WHERE {READY} AND not_before <= ? LIMIT 1000"  # noqa: S608  # constants
-    row = tx.row(f"SELECT count(*) FROM ({some}) AS some", tx.now)  # noqa: S608  # constants
+    row = tx.row(f"SELECT count(*) FROM ({some}) AS found", tx.now)  # noqa: S608  # constants
     assert row is not None
     if row[0] == 0:
         return "no issue is ready: `arcfusion issue blocked` shows what the open ones wait for"

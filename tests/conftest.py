@@ -1,8 +1,33 @@
 """What every test may rely on, however the suite was started."""
 
+import os
+import pwd
+import shutil
 import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from arcfusion.core import store
+from arcfusion.core.home import Home
+
+# Durability is not what these servers are for; the crash of a real one is `fsync=on`.
+SERVER_OPTIONS = ("fsync=off", "full_page_writes=off", "autovacuum=off", "max_connections=120")
+
+# A process that a test left behind must not write into the next one's lab.
+EMPTY = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid();
+DO $$ DECLARE name text; is_used boolean; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
+        AND tablename NOT IN ('lab_marker', 'alembic_version') LOOP
+        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I)', name) INTO is_used;
+        IF is_used THEN EXECUTE format('TRUNCATE %I CASCADE', name); END IF;
+    END LOOP;
+END $$"""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -12,3 +37,114 @@ def _interrupts_arrive() -> None:
     A shell starts its background jobs with SIGINT ignored, and Python then installs no handler.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def find_program(name: str) -> str | None:
+    """Return the newest installed one: Debian does not put a server's programs into PATH."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: place.parent.name)
+    return shutil.which(name) or shutil.which(name, path=":".join(map(str, reversed(places))))
+
+
+class PostgresServer:
+    """A server of this process alone, which ends with it, and databases that hold a new lab."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._made = 0
+        self._free: list[str] = []
+        self._user: dict[str, int] = {}
+        if os.geteuid() == 0:  # the server refuses to run as root
+            names = {entry.pw_name: entry for entry in pwd.getpwall()}
+            account = names.get("postgres") or names["nobody"]
+            os.chown(directory, account.pw_uid, account.pw_gid)
+            self._user = {"user": account.pw_uid, "group": account.pw_gid}
+        data = str(directory / "data")
+        program = find_program("initdb")
+        assert program is not None
+        words = [program, "-D", data, "-A", "trust", "-U", "lab", "-N", "--no-instructions"]
+        # Another order of text than SQLite's, which the lab's columns must not take over.
+        self._call([*words, "--encoding=UTF8", "--locale=C.UTF-8"])
+        program = find_program("postgres")
+        assert program is not None
+        options = ("listen_addresses=", f"unix_socket_directories={directory}", *SERVER_OPTIONS)
+        with (directory / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [program, "-D", data, *(word for option in options for word in ("-c", option))],
+                cwd=directory,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  # no thread runs at this point
+                **self._user,
+            )
+        self._wait()
+        (directory / "template").mkdir()
+        self.execute("CREATE DATABASE template_lab")
+        store.create(Home(directory / "template", self.url("template_lab")))
+
+    def _call(self, words: list[str]) -> None:
+        subprocess.run(
+            words, cwd=self.directory, check=True, capture_output=True, timeout=60, **self._user
+        )
+
+    def _wait(self) -> None:
+        import psycopg
+
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.execute("SELECT 1")
+            except psycopg.OperationalError:
+                assert self.process.poll() is None, (self.directory / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            else:
+                return
+
+    def url(self, database: str = "postgres", options: str = "") -> str:
+        return f"postgresql+psycopg://lab@/{database}?host={self.directory}{options}"
+
+    def execute(self, sql: str, database: str = "postgres") -> None:
+        import psycopg
+
+        url = self.url(database).replace("+psycopg", "")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(sql.encode())
+
+    def lend(self) -> str:
+        """Return the name of a database with the newest schema and nothing in it."""
+        if self._free:
+            return self._free.pop()
+        self._made += 1
+        name = f"lab{self._made}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template_lab")
+        return name
+
+    def take_back(self, database: str) -> None:
+        """Empty the database for the next test: a copy for each has hundreds of files."""
+        self.execute(EMPTY, database)
+        self._free.append(database)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(30)
+
+
+def _die_with_parent() -> None:
+    """A killed test run must not leave its server behind."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    pytest.importorskip("psycopg", reason="Postgres tests: psycopg is not installed")
+    if find_program("initdb") is None:
+        pytest.skip("Postgres tests: no server is installed")
+    directory = Path(tempfile.mkdtemp(prefix="arcfusion-pg-"))
+    try:
+        server = PostgresServer(directory)
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

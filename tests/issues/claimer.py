@@ -1,18 +1,18 @@
 """One racing process of test_issue_race: claims until nothing is left, and prints what it got.
 
-Usage: claimer.py HOME ACTOR MODE SEED. MODE is `queue` (by id and next, mixed), `naive` (reads,
-then writes, without a transaction: the mutant) or `hold` (one short claim, then sleeps).
+Usage: claimer.py ACTOR MODE SEED, in the lab's directory. MODE is `queue` (by id and next, mixed),
+`naive` (reads, then writes, without a transaction: the mutant) or `hold` (one short claim, then
+sleeps).
 """
 
 import json
 import random
-import sqlite3
 import sys
 import time
-from pathlib import Path
 
+from arcfusion.core import store
 from arcfusion.core.errors import ArcFusionError
-from arcfusion.core.home import Home
+from arcfusion.core.home import Home, find_home
 from arcfusion.issues.claims import next_sql
 from arcfusion.issues.config import QueueConfig
 from arcfusion.issues.errors import NothingReadyError
@@ -42,7 +42,7 @@ def race_queue(home: Home, actor: str, seed: int) -> dict:
 
 def race_naive(home: Home, actor: str) -> dict:
     won = []
-    connection = sqlite3.connect(home.db_path, isolation_level=None, timeout=30)
+    connection = store.connect(home)
     wait_for_start(home)
     while row := connection.execute(next_sql(""), (1e12,)).fetchone():
         connection.execute(
@@ -69,7 +69,7 @@ def wait_for_start(home: Home) -> None:
 
 
 if __name__ == "__main__":
-    lab, name, mode, number = Home(Path(sys.argv[1])), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    lab, name, mode, number = find_home(), sys.argv[1], sys.argv[2], int(sys.argv[3])
     if mode == "hold":
         hold(lab, name)
     else:

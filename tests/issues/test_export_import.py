@@ -1,5 +1,4 @@
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
 from arcfusion.core import store
-from arcfusion.core.home import Home
 from arcfusion.issues.document import DERIVED, IssueDocument
 from arcfusion.issues.draft import Draft, Edge
 from arcfusion.issues.errors import (
@@ -28,10 +26,8 @@ from arcfusion.issues.states import EdgeType
 
 
 @pytest.fixture
-def other(template_lab, tmp_path, fake_clock):
-    workspace = tmp_path / "other"
-    shutil.copytree(template_lab, workspace)
-    with Queue(Home(workspace / ".arcfusion"), "carol", clock=fake_clock) as opened:
+def other(make_lab, tmp_path, fake_clock):
+    with Queue(make_lab(tmp_path / "other"), "carol", clock=fake_clock) as opened:
         yield opened
 
 
@@ -45,7 +41,8 @@ def edit(line: str, **fields) -> str:
 
 def test_every_column_of_an_issue_travels(lab):
     with closing(store.connect(lab)) as connection:
-        names = {row["name"] for row in connection.execute("PRAGMA table_info(issue)")}
+        described = connection.execute("SELECT * FROM issue").description
+        names = {name for name, *_ in described}
     assert names == set(ISSUE_COLUMNS) | DERIVED
 
 

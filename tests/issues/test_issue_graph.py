@@ -1,4 +1,3 @@
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -6,7 +5,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arcfusion.core.home import Home
 from arcfusion.issues.draft import Draft, Edge
 from arcfusion.issues.errors import (
     ChildrenOpenError,
@@ -260,14 +258,13 @@ STEPS = {"add": add, "remove": remove, "close": close, "reopen": reopen}
     max_examples=40,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(operations=st.lists(OPERATIONS, min_size=8, max_size=40))
-def test_the_counter_equals_a_recursive_count_after_every_operation(template_lab, operations):
+def test_the_counter_equals_a_recursive_count_after_every_operation(make_lab, operations):
     with tempfile.TemporaryDirectory() as directory:
-        shutil.copytree(template_lab, Path(directory) / "lab")
         model = Model()
-        with Queue(Home(Path(directory) / "lab" / ".arcfusion"), "alice") as queue:
+        with Queue(make_lab(Path(directory) / "lab"), "alice") as queue:
             queue.create_all([Draft(title=f"issue {n}", id=str(n)) for n in range(SIZE)])
             model.outcome = dict.fromkeys(range(SIZE))
             for name, *arguments in operations:

@@ -39,7 +39,7 @@ def test_filing_again_adds_only_what_is_new(queue):
     assert edge.depends_on_id == first.issues["last"].id
 
 
-def test_ids_are_the_same_in_every_lab_and_give_way_to_taken_ones(queue, rival, template_lab):
+def test_ids_are_the_same_in_every_lab_and_give_way_to_taken_ones(queue, rival):
     plan = parse_plan("plan: p\nissues: [{key: a, title: A}]", name="plan")
     made = file_plan(queue, plan).issues["a"].id
     assert made.startswith("arcfusion-")

@@ -61,9 +61,9 @@ class PostgresServer:
         data = str(directory / "data")
         program = find_program("initdb")
         assert program is not None
-        words = [program, "-D", data, "-A", "trust", "-U", "lab", "-N", "--no-instructions"]
+        words = [program, "-D", data, "-A", "trust", "-U", "lab", "-N", "-E", "UTF8"]
         # Another order of text than SQLite's, which the lab's columns must not take over.
-        self._call([*words, "--encoding=UTF8", "--locale=C.UTF-8"])
+        self._call([*words, "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en"])
         program = find_program("postgres")
         assert program is not None
         options = ("listen_addresses=", f"unix_socket_directories={directory}", *SERVER_OPTIONS)

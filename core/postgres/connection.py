@@ -107,8 +107,13 @@ class PostgresConnection:
         yield from cursor
 
     def begin(self, *, read_only: bool = False) -> None:
-        """Open a transaction."""
-        self.execute(_BEGIN_READ if read_only else _BEGIN_WRITE)
+        """Open a transaction; a server that was restarted since the last one is asked again."""
+        sql = _BEGIN_READ if read_only else _BEGIN_WRITE
+        try:
+            self.execute(sql)
+        except DatabaseUnreachableError:
+            self._raw.close()
+            self.execute(sql)
         self._is_begun = True
 
     def commit(self) -> None:

@@ -38,11 +38,11 @@ def template_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what uses a lab on both databases, unless it is about the SQLite file."""
+    """Run what uses a lab on both databases, unless it is about one of them."""
     if "database" in metafunc.fixturenames:
-        is_file = metafunc.definition.get_closest_marker("sqlite_file") is not None
-        kinds = ["sqlite"] if is_file else ["sqlite", "postgres"]
-        metafunc.parametrize("database", kinds, indirect=True)
+        both = ("sqlite", "postgres")
+        kinds = [kind for kind in both if metafunc.definition.get_closest_marker(kind)]
+        metafunc.parametrize("database", kinds or both, indirect=True)
 
 
 @pytest.fixture

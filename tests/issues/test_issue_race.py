@@ -29,10 +29,10 @@ def start(lab: Home, mode: str, number: int) -> subprocess.Popen[str]:
     )
 
 
-def race(lab: Home, mode: str) -> list[dict]:
+def race(lab: Home, mode: str, processes: int = PROCESSES) -> list[dict]:
     with Queue(lab, "alice") as queue:
         queue.create_all([Draft(title=f"issue {n}") for n in range(ISSUES)])
-    racers = [start(lab, mode, number) for number in range(PROCESSES)]
+    racers = [start(lab, mode, number) for number in range(processes)]
     outputs = []
     try:
         for racer in racers:
@@ -44,7 +44,7 @@ def race(lab: Home, mode: str) -> list[dict]:
         for racer in racers:
             racer.kill()
             racer.wait()
-    assert [racer.returncode for racer in racers] == [0] * PROCESSES
+    assert [racer.returncode for racer in racers] == [0] * processes
     return [json.loads(output) for output in outputs]
 
 
@@ -53,7 +53,15 @@ def claims_per_issue(results: list[dict]) -> Counter[str]:
 
 
 def test_eight_processes_claim_every_issue_once(lab):
-    results = race(lab, "queue")
+    check_race(lab, race(lab, "queue"))
+
+
+@pytest.mark.postgres
+def test_sixteen_processes_claim_every_issue_once_without_the_writers_lock(lab):
+    check_race(lab, race(lab, "queue", 16))
+
+
+def check_race(lab: Home, results: list[dict]) -> None:
     claims = claims_per_issue(results)
     assert len(claims) == ISSUES
     assert max(claims.values()) == 1
@@ -75,7 +83,7 @@ def test_eight_processes_claim_every_issue_once(lab):
     assert (leases, attempts) == (ISSUES, ISSUES)
 
 
-@pytest.mark.sqlite_file
+@pytest.mark.sqlite
 def test_a_race_leaves_a_whole_file(lab):
     race(lab, "queue")
     with closing(store.connect(lab)) as connection:

@@ -55,7 +55,7 @@ def split_definition(sql: str) -> list[str]:
     ]
 
 
-@pytest.mark.sqlite_file  # compares the text that SQLite keeps of each table
+@pytest.mark.sqlite  # compares the text that SQLite keeps of each table
 def test_the_migration_makes_the_tables_of_the_models(lab, tmp_path):
     engine = create_engine(f"sqlite:///{tmp_path / 'models.db'}")
     SQLModel.metadata.create_all(engine, tables=[SQLModel.metadata.tables[t] for t in TABLES])
@@ -69,7 +69,7 @@ def test_the_migration_makes_the_tables_of_the_models(lab, tmp_path):
         assert read_schema(migrated) == expected
 
 
-@pytest.mark.sqlite_file  # reads its query plan
+@pytest.mark.sqlite  # reads its query plan
 @pytest.mark.parametrize("wanted", FILTERS)
 @pytest.mark.parametrize("make", [next_sql, ready_sql])
 def test_ready_reads_the_partial_index_in_its_order(lab, wanted, make):

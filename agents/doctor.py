@@ -4,10 +4,13 @@ import shutil
 import sqlite3
 import sys
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from arcfusion.core.errors import ArcFusionError
 from arcfusion.core.home import find_home
+
+if TYPE_CHECKING:
+    from arcfusion.core.database import Connection
 
 # 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write and checkpoint at the same
 # instant; source: SQLite's own release notes for 3.51.3.
@@ -65,12 +68,21 @@ def _lab() -> Check:
     except ArcFusionError as error:
         return Check("lab", "unavailable", str(error))
     try:
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        verdict = _examine_database(connection)
     finally:
         connection.close()
     free_gib = shutil.disk_usage(home.path).free / 2**30
     state: State = "ok" if verdict == "ok" and free_gib >= 1 else "warning"
-    return Check("lab", state, f"{home.path}: database {verdict}, {free_gib:.1f} GiB free")
+    database = f"{connection.dialect.name} database {home.database_name} {verdict}"
+    return Check("lab", state, f"{home.path}: {database}, {free_gib:.1f} GiB free")
+
+
+def _examine_database(connection: "Connection") -> str:
+    if connection.dialect.lock_all is None:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        return str(verdict)
+    (fsync,) = connection.execute("SELECT current_setting('fsync')").fetchone()
+    return "ok" if fsync == "on" else "has fsync off: a power cut can destroy it"
 
 
 def _sandbox() -> Check:

@@ -2,7 +2,6 @@
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from arcfusion.core.environment import describe_url
 from arcfusion.core.errors import (
@@ -90,11 +89,11 @@ def _number_loader() -> type:
 def _connect_error(url: str, password: str, text: str) -> ArcFusionError:
     lines = [line for line in text.splitlines() if line.strip()] or ["no reason given"]
     reason = lines[-1].strip()
-    if "translate host name" in text:
+    if "translate host name" in text or "resolve host" in text:
         # The driver quotes the name, which is a part of the password when that holds an `@`.
         return BadInputError(f"{describe_url(url)}: its host is not known: correct ARCFUSION_DB")
-    for secret in (password, unquote(password)):
-        reason = reason.replace(secret, "***") if secret else reason
+    if password and password in reason:
+        reason = "the driver's reason is not shown, as it holds the password"
     if _RETRYABLE_TEXT.search(text):
         return DatabaseUnreachableError(
             f"{describe_url(url)} does not answer ({reason}): try again"

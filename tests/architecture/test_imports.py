@@ -22,6 +22,7 @@ HEAVY = (
     "pydantic_settings",
     "alembic",
     "numpy",
+    "psycopg",
 )
 
 # Heavy libraries are loaded once and each module is imported in a fork of that process: a module
@@ -98,7 +99,7 @@ def test_a_light_command_loads_no_heavy_library(arguments: list[str], tmp_path: 
     done = subprocess.run(
         [sys.executable, "-c", RUN, *arguments],
         cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={**os.environ, "ARCFUSION_HOME": ""},
+        env={**os.environ, "ARCFUSION_HOME": "", "ARCFUSION_DB": ""},
     )  # fmt: skip
     loaded = done.stdout.split("LOADED", 1)[1].split()
     assert [name for name in HEAVY if name in loaded] == []

@@ -1,5 +1,6 @@
 """What every test may rely on, however the suite was started."""
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -14,6 +15,8 @@ import pytest
 
 from arcfusion.core import store
 from arcfusion.core.home import Home
+
+LIBC = ctypes.CDLL(None)
 
 # Durability is not what these servers are for; the crash of a real one is `fsync=on`.
 SERVER_OPTIONS = ("fsync=off", "full_page_writes=off", "autovacuum=off", "max_connections=120")
@@ -130,10 +133,8 @@ class PostgresServer:
 
 
 def _die_with_parent() -> None:
-    """A killed test run must not leave its server behind."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
+    """A killed test run must not leave its server behind: PR_SET_PDEATHSIG."""
+    LIBC.prctl(1, signal.SIGQUIT)
 
 
 @pytest.fixture(scope="session")

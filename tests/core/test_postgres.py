@@ -212,7 +212,7 @@ def test_the_command_line_makes_works_and_shows_the_lab(url, tmp_path):
     run("issue", "list", code=2)
     assert json.loads(run("init", "--json"))["data"]["database"] == describe_url(url)
     run("issue", "create", "One")
-    assert json.loads(run("issue", "claim", "--json"))["data"]["issue"]["title"] == "One"
+    assert json.loads(run("issue", "claim", "--json"))["data"]["title"] == "One"
     assert "rebuild 1 issues" in run("issue", "verify")
     run("leaderboard")
     assert f"Postgres database {describe_url(url)}" in run("doctor")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -173,6 +174,26 @@ def test_a_queue_goes_on_after_the_server_dropped_its_connection(queue, rival):
     assert rival.claim().issue_id == "b"
     with pytest.raises(NothingReadyError):
         rival.claim()
+
+
+def test_an_interrupted_wait_leaves_nothing_behind(queue, rival):
+    file(queue, "a", "b")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with queue._write_one() as tx:
+            tx.issue_row("a")
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                rival.claim("a")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert rival.claim("a").fence == 1
+    assert queue.claim().issue_id == "b"
+    assert verify(queue).differences == ()
 
 
 def mix(lab: Home, seconds: float, mode: str) -> list[tuple[str, str]]:

@@ -3,4 +3,5 @@
 # A bench module has GROUPS: name -> a function of `quick` that returns measured rows.
 BENCHES: dict[str, str] = {
     "loop": "arcfusion.agents.bench.loop",
+    "queue": "arcfusion.agents.bench.queue",
 }

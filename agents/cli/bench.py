@@ -10,7 +10,7 @@ from arcfusion.core.errors import BadInputError, ExitCode
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Which part: loop.")],
+    name: Annotated[str, typer.Argument(help="Which part: loop, queue.")],
     json: Json = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="The short version that the test suite runs.")

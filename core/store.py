@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x41524346  # "ARCF"
 SCHEMA_HEAD = "0005"
 BUSY_TIMEOUT_MS = 30_000
-_PRAGMAS = (
+PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA synchronous=FULL",
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
@@ -107,7 +107,7 @@ def _connect_file(home: Home) -> LabConnection:
     connection.row_factory = sqlite3.Row
     try:
         _check_schema(connection, home.db_path)
-        for pragma in _PRAGMAS:
+        for pragma in PRAGMAS:
             connection.execute(pragma)
     except BaseException:
         connection.close()

@@ -1,4 +1,3 @@
-import random
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -8,164 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arcfusion.core.errors import ArcFusionError
+from arcfusion.agents.bench.queue_script import CHECKS, Script
 from arcfusion.core.home import Home
 from arcfusion.issues.document import IssueDocument, MemoryDocument
-from arcfusion.issues.draft import Draft, Edge, Needs
-from arcfusion.issues.evidence import Evidence, EvidenceKind
 from arcfusion.issues.export import export_lines
-from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.lines import read_lines
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.replay import verify
-from arcfusion.issues.states import EdgeType, Gate, IssueType, Outcome, Size, Status
-
-RAN = Evidence(kind=EvidenceKind.COMMAND, value="make test", exit_status=0)
-SCORE = Evidence(kind=EvidenceKind.METRIC, value="run-1/bpb", number=1.25)
-TEXTS = ("plain", 'a "quoted"\nsecond line', "caf\u00e9 \u2028 \U0001f40d", "tab\tend")
-
 
 MakeLab = Callable[[Path], Home]
-CHECKS = {EvidenceKind.METRIC: lambda _: None}
-
-
-class Script:
-    """Runs operations by alice and bob on one lab; refused ones count as operations too."""
-
-    def __init__(self, seed: int, queues: list[Queue], clock) -> None:
-        self.random = random.Random(seed)
-        self.queues = queues
-        self.clock = clock
-        self.ids: list[str] = []
-        self.claims: list[tuple[Queue, object]] = []
-        self.done: dict[str, int] = {}
-        self.operations = [
-            *([self.create] * 6),
-            *([self.claim] * 6),
-            *([self.add_edge] * 6),
-            *([self.end] * 8),
-            *([self.write_as_holder] * 4),
-            *([self.edit] * 6),
-            *([self.close_unclaimed, self.reopen] * 2),
-            *(self.requeue, self.remove_edge, self.remember, self.expire),
-        ]
-
-    def run(self, count: int) -> None:
-        for _ in range(count):
-            self.clock.pass_s(self.random.random() * 3)
-            operation = self.random.choice(self.operations)
-            try:
-                operation(self.random.choice(self.queues))
-            except (ArcFusionError, IndexError):
-                continue
-            self.done[operation.__name__] = self.done.get(operation.__name__, 0) + 1
-
-    def issue(self) -> str:
-        return self.random.choice(self.ids)
-
-    def text(self) -> str:
-        return self.random.choice(TEXTS)
-
-    def edge(self) -> Edge:
-        kind = self.random.choice(list(EdgeType))
-        gate = self.random.choice([*Gate, None]) if kind is EdgeType.WAITS_FOR else None
-        return Edge(kind, self.issue(), gate)
-
-    def handoff(self) -> Handoff:
-        return Handoff(tried=self.text(), result="r", next=self.text(), files=("a.py",))
-
-    def create(self, queue: Queue) -> None:
-        number = len(self.ids)
-        draft = Draft(
-            title=f"issue {number} caf\u00e9",
-            description=self.text(),
-            priority=self.random.randrange(5),
-            type=self.random.choice([*IssueType]),
-            size=self.random.choice([*Size, Size.S, Size.M]),
-            labels=tuple(self.random.sample(["a", "b", "c"], 2)),
-            metadata={"n": number, "x": [1.5, None, "\ud800"]} if number % 3 else {},
-            needs=Needs(skills=("python",)) if number % 5 == 0 else Needs(),
-            edges=(self.edge(),) if self.ids and number % 2 else (),
-            idempotency_key=f"key {number}" if number % 4 == 0 else None,
-            due_at=self.clock() + 1 / 3 if number % 3 == 0 else None,
-        )
-        self.ids.append(queue.create(draft).id)
-
-    def claim(self, queue: Queue) -> None:
-        issue_id = self.issue() if self.random.random() < 0.4 else None
-        claim = queue.claim(issue_id, offer=Needs(skills=("python",)))
-        self.claims.append((queue, claim))
-
-    def end(self, _: Queue) -> None:
-        held = self.random.choice(self.claims)
-        self.claims.remove(held)
-        holder, claim = held
-        match self.random.randrange(4):
-            case 0:
-                status = self.random.choice([Status.OPEN, Status.BLOCKED])
-                holder.release(claim, self.handoff(), status=status)
-            case 1:
-                holder.fail(claim, self.handoff(), error=self.text())
-            case 2:
-                holder.close(claim, Outcome.DONE, reason="", evidence=[RAN, SCORE])
-            case _:
-                outcome = self.random.choice([Outcome.FAILED, Outcome.NEGATIVE, Outcome.WONTDO])
-                holder.close(
-                    claim, outcome, reason=self.text(), evidence=[RAN], handoff=self.handoff()
-                )
-
-    def write_as_holder(self, _: Queue) -> None:
-        holder, claim = self.random.choice(self.claims)
-        match self.random.randrange(4):
-            case 0:
-                holder.heartbeat(claim)
-            case 1:
-                holder.checkpoint(claim, self.handoff())
-            case 2:
-                holder.note(claim.issue_id, self.text(), fence=claim.fence)
-            case _:
-                holder.comment(claim.issue_id, self.text(), fence=claim.fence)
-
-    def edit(self, queue: Queue) -> None:
-        issue_id = self.issue()
-        match self.random.randrange(6):
-            case 0:
-                queue.update(issue_id, {"title": self.text().split("\n")[0], "priority": 1})
-            case 1:
-                queue.update(issue_id, {"status": self.random.choice(["open", "deferred"])})
-            case 2:
-                queue.add_label(issue_id, self.random.choice(["a", "d"]))
-            case 3:
-                queue.remove_label(issue_id, self.random.choice(["a", "d"]))
-            case 4:
-                queue.update(issue_id, {"metadata": {"k": self.text()}, "not_before": 5})
-            case _:
-                queue.comment(issue_id, self.text())
-
-    def add_edge(self, queue: Queue) -> None:
-        queue.add_dependency(self.issue(), self.edge())
-
-    def remove_edge(self, queue: Queue) -> None:
-        issue_id = self.issue()
-        edges = queue.show(issue_id).dependencies
-        queue.remove_dependency(issue_id, self.random.choice(edges).edge)
-
-    def close_unclaimed(self, queue: Queue) -> None:
-        queue.close(self.issue(), Outcome.NEGATIVE, reason="seen", evidence=[RAN])
-
-    def reopen(self, queue: Queue) -> None:
-        queue.reopen(self.issue(), "again")
-
-    def requeue(self, queue: Queue) -> None:
-        queue.requeue(self.issue(), "again")
-
-    def remember(self, queue: Queue) -> None:
-        issue_id = self.random.choice([None, self.issue()])
-        queue.remember(self.text(), key=f"m{self.random.randrange(4)}", issue_id=issue_id)
-
-    def expire(self, queue: Queue) -> None:
-        self.clock.pass_s(61.0)
-        queue.sweep()
 
 
 @contextmanager

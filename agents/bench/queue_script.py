@@ -1,0 +1,271 @@
+"""Random verbs on a fresh lab, the same ones for a seed, and the state that they leave.
+
+The proofs of the queue play a script, disturb it, and compare the state with what each operation
+left when nothing disturbed it.
+"""
+
+import hashlib
+import random
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from arcfusion.core import store
+from arcfusion.core.errors import ArcFusionError
+from arcfusion.core.home import Home
+from arcfusion.issues.draft import Draft, Edge, Needs
+from arcfusion.issues.evidence import Check, Evidence, EvidenceKind
+from arcfusion.issues.handoff import Handoff
+from arcfusion.issues.queue import Queue
+from arcfusion.issues.record import Claim
+from arcfusion.issues.states import EdgeType, Gate, IssueType, Outcome, Size, Status
+
+RAN = Evidence(kind=EvidenceKind.COMMAND, value="make test", exit_status=0)
+SCORE = Evidence(kind=EvidenceKind.METRIC, value="run-1/bpb", number=1.25)
+TEXTS = ("plain", 'a "quoted"\nsecond line', "caf\u00e9 \u2028 \U0001f40d", "tab\tend")
+CHECKS: Mapping[EvidenceKind, Check] = {EvidenceKind.METRIC: lambda _: None}
+_PID = re.compile(r'("pid": )\d+')
+
+
+class Clock(Protocol):
+    """Time that a script moves."""
+
+    def __call__(self) -> float:
+        """Return seconds since 1970."""
+
+    def pass_s(self, seconds: float) -> None:
+        """Let seconds go by."""
+
+
+@dataclass(slots=True)
+class ManualClock:
+    """Time that stands still until it is told to move."""
+
+    now: float = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        """Return seconds since 1970."""
+        return self.now
+
+    def pass_s(self, seconds: float) -> None:
+        """Let seconds go by."""
+        self.now += seconds
+
+
+def make_lab(workspace: Path) -> Home:
+    """Make a lab without asking the environment where; loads Alembic."""
+    home = Home(workspace / ".arcfusion")
+    home.path.mkdir(parents=True)
+    store.create(home)
+    return home
+
+
+def copy_lab(template: Home, workspace: Path) -> Home:
+    """Copy a lab that nobody has open over whatever is in `workspace`."""
+    shutil.rmtree(workspace, ignore_errors=True)
+    shutil.copytree(template.workspace_path, workspace)
+    return Home(workspace / ".arcfusion")
+
+
+@contextmanager
+def open_unsynced(
+    home: Home, actor: str, clock: Callable[[], float] | None = None
+) -> Iterator[Queue]:
+    """Open a queue that does not wait for the disk: for proofs that are not about power cuts."""
+    with Queue(home, actor, clock=clock, checks=CHECKS) as queue:
+        with queue.snapshot() as connection:
+            pass
+        connection.execute("PRAGMA synchronous=OFF")
+        yield queue
+
+
+def fingerprint(connection: sqlite3.Connection) -> str:
+    """Return a digest of all rows of all tables; the process ids of attempts do not count."""
+    names = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        " ORDER BY name"
+    ).fetchall()
+    hasher = hashlib.sha256()
+    for (table,) in names:
+        cursor = connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608  # a name
+        columns = [column[0] for column in cursor.description]
+        keep = [index for index, column in enumerate(columns) if column != "pid"]
+        rows = [[row[index] for index in keep] for row in cursor]
+        hasher.update(_PID.sub(r"\1", f"{table} {rows!r}").encode())
+    return hasher.hexdigest()
+
+
+class Script:
+    """Runs operations of several actors on one lab; each is one write at the most.
+
+    Args:
+        seed: of what is done; the same seed does the same on the same lab.
+        queues: one an actor.
+        clock: the queues' own.
+    """
+
+    def __init__(self, seed: int, queues: Sequence[Queue], clock: Clock) -> None:
+        self.random = random.Random(seed)  # noqa: S311  # a test's order, no secret
+        self.queues = queues
+        self.clock = clock
+        self.ids: list[str] = []
+        self.claims: list[tuple[int, Claim]] = []
+        self.done: dict[str, int] = {}
+        self.operations: Sequence[Callable[[int], None]] = [
+            *([self.create] * 6),
+            *([self.claim] * 6),
+            *([self.add_edge] * 6),
+            *([self.end] * 8),
+            *([self.write_as_holder] * 4),
+            *([self.edit] * 6),
+            *([self.close_unclaimed, self.reopen] * 2),
+            *(self.requeue, self.remove_edge, self.remember, self.expire),
+        ]
+
+    def run(self, count: int) -> None:
+        """Try so many operations; those that are refused count too."""
+        for _ in range(count):
+            self.step()
+
+    def step(self) -> str | None:
+        """Try one operation; return its name, or None when it was refused or had no object."""
+        self.clock.pass_s(self.random.random() * 3)
+        operation = self.random.choice(self.operations)
+        try:
+            operation(self.random.randrange(len(self.queues)))
+        except (ArcFusionError, IndexError):
+            return None
+        name = operation.__name__
+        self.done[name] = self.done.get(name, 0) + 1
+        return name
+
+    def issue(self) -> str:
+        """Return a random issue's id."""
+        return self.random.choice(self.ids)
+
+    def text(self) -> str:
+        """Return one of a few texts that are hard to store."""
+        return self.random.choice(TEXTS)
+
+    def edge(self) -> Edge:
+        """Return a random edge to a random issue."""
+        kind = self.random.choice(list(EdgeType))
+        gate = self.random.choice([*Gate, None]) if kind is EdgeType.WAITS_FOR else None
+        return Edge(kind, self.issue(), gate)
+
+    def handoff(self) -> Handoff:
+        """Return a random handoff."""
+        return Handoff(tried=self.text(), result="r", next=self.text(), files=("a.py",))
+
+    def create(self, actor: int) -> None:
+        """File an issue, every second one with an edge."""
+        number = len(self.ids)
+        draft = Draft(
+            title=f"issue {number} caf\u00e9",
+            description=self.text(),
+            priority=self.random.randrange(5),
+            type=self.random.choice([*IssueType]),
+            size=self.random.choice([*Size, Size.S, Size.M]),
+            labels=tuple(self.random.sample(["a", "b", "c"], 2)),
+            metadata={"n": number, "x": [1.5, None, "\ud800"]} if number % 3 else {},
+            needs=Needs(skills=("python",)) if number % 5 == 0 else Needs(),
+            edges=(self.edge(),) if self.ids and number % 2 else (),
+            idempotency_key=f"key {number}" if number % 4 == 0 else None,
+            due_at=self.clock() + 1 / 3 if number % 3 == 0 else None,
+        )
+        self.ids.append(self.queues[actor].create(draft).id)
+
+    def claim(self, actor: int) -> None:
+        """Claim by id or the next one."""
+        issue_id = self.issue() if self.random.random() < 0.4 else None
+        claim = self.queues[actor].claim(issue_id, offer=Needs(skills=("python",)))
+        self.claims.append((actor, claim))
+
+    def end(self, _: int) -> None:
+        """End a claim in one of four ways; it may be lost by now."""
+        held = self.random.choice(self.claims)
+        self.claims.remove(held)
+        holder, claim = self.queues[held[0]], held[1]
+        match self.random.randrange(4):
+            case 0:
+                status = self.random.choice([Status.OPEN, Status.BLOCKED])
+                holder.release(claim, self.handoff(), status=status)
+            case 1:
+                holder.fail(claim, self.handoff(), error=self.text())
+            case 2:
+                holder.close(claim, Outcome.DONE, reason="", evidence=[RAN, SCORE])
+            case _:
+                outcome = self.random.choice([Outcome.FAILED, Outcome.NEGATIVE, Outcome.WONTDO])
+                holder.close(
+                    claim, outcome, reason=self.text(), evidence=[RAN], handoff=self.handoff()
+                )
+
+    def write_as_holder(self, _: int) -> None:
+        """Beat, checkpoint, note or comment with a claim's fence."""
+        actor, claim = self.random.choice(self.claims)
+        holder = self.queues[actor]
+        match self.random.randrange(4):
+            case 0:
+                holder.heartbeat(claim)
+            case 1:
+                holder.checkpoint(claim, self.handoff())
+            case 2:
+                holder.note(claim.issue_id, self.text(), fence=claim.fence)
+            case _:
+                holder.comment(claim.issue_id, self.text(), fence=claim.fence)
+
+    def edit(self, actor: int) -> None:
+        """Set a field, a label or a comment."""
+        queue, issue_id = self.queues[actor], self.issue()
+        match self.random.randrange(6):
+            case 0:
+                queue.update(issue_id, {"title": self.text().split("\n")[0], "priority": 1})
+            case 1:
+                queue.update(issue_id, {"status": self.random.choice(["open", "deferred"])})
+            case 2:
+                queue.add_label(issue_id, self.random.choice(["a", "d"]))
+            case 3:
+                queue.remove_label(issue_id, self.random.choice(["a", "d"]))
+            case 4:
+                queue.update(issue_id, {"metadata": {"k": self.text()}, "not_before": 5})
+            case _:
+                queue.comment(issue_id, self.text())
+
+    def add_edge(self, actor: int) -> None:
+        """Make an issue depend on another."""
+        self.queues[actor].add_dependency(self.issue(), self.edge())
+
+    def remove_edge(self, actor: int) -> None:
+        """Delete an edge of an issue."""
+        queue, issue_id = self.queues[actor], self.issue()
+        edges = queue.show(issue_id).dependencies
+        queue.remove_dependency(issue_id, self.random.choice(edges).edge)
+
+    def close_unclaimed(self, actor: int) -> None:
+        """Close an issue that nobody holds."""
+        self.queues[actor].close(self.issue(), Outcome.NEGATIVE, reason="seen", evidence=[RAN])
+
+    def reopen(self, actor: int) -> None:
+        """Open a closed issue again."""
+        self.queues[actor].reopen(self.issue(), "again")
+
+    def requeue(self, actor: int) -> None:
+        """Give a quarantined issue new attempts."""
+        self.queues[actor].requeue(self.issue(), "again")
+
+    def remember(self, actor: int) -> None:
+        """Keep a text under one of four keys."""
+        issue_id = self.random.choice([None, self.issue()])
+        self.queues[actor].remember(
+            self.text(), key=f"m{self.random.randrange(4)}", issue_id=issue_id
+        )
+
+    def expire(self, actor: int) -> None:
+        """Let every lease run out."""
+        self.clock.pass_s(61.0)
+        self.queues[actor].sweep()

@@ -132,3 +132,7 @@ class QueueBusyError(BusyError):
 
 class DiskFullError(ArcFusionError):
     """The disk is full: nothing was written."""
+
+
+class DiskFailedError(ArcFusionError):
+    """The disk failed: check it, then look whether the last write is there."""

@@ -27,7 +27,7 @@ from arcfusion.issues.clock import Clock, to_datetime
 from arcfusion.issues.config import QueueConfig
 from arcfusion.issues.document import IssueDocument, MemoryDocument
 from arcfusion.issues.draft import Draft, Edge, Json, Needs
-from arcfusion.issues.errors import DiskFullError, QueueBusyError
+from arcfusion.issues.errors import DiskFailedError, DiskFullError, QueueBusyError
 from arcfusion.issues.evidence import Check, Evidence, EvidenceKind, verify
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.leases import Holding
@@ -343,6 +343,8 @@ class Queue(View):
                     raise QueueBusyError from error
                 case sqlite3.SQLITE_FULL:
                     raise DiskFullError from error
+                case sqlite3.SQLITE_IOERR:
+                    raise DiskFailedError from error
                 case _:
                     raise
         except DatabaseBusyError as error:

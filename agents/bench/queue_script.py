@@ -29,6 +29,18 @@ RAN = Evidence(kind=EvidenceKind.COMMAND, value="make test", exit_status=0)
 SCORE = Evidence(kind=EvidenceKind.METRIC, value="run-1/bpb", number=1.25)
 TEXTS = ("plain", 'a "quoted"\nsecond line', "caf\u00e9 \u2028 \U0001f40d", "tab\tend")
 CHECKS: Mapping[EvidenceKind, Check] = {EvidenceKind.METRIC: lambda _: None}
+# What only a part of a write leaves, as counts.
+_HALF_WRITES = {
+    "issues whose status and lease do not agree": "SELECT count(*) FROM issue i"
+    " WHERE (i.status = 'in_progress') <> EXISTS (SELECT 1 FROM lease l WHERE l.issue_id = i.id"
+    " AND l.fence = i.fence AND l.holder = i.assignee)",
+    "leases and running attempts that do not agree": "SELECT (SELECT count(*) FROM lease) + (SELECT"
+    " count(*) FROM attempt WHERE ended_at IS NULL) - 2 * (SELECT count(*) FROM lease l"
+    " JOIN attempt a ON a.id = l.attempt_id AND a.fence = l.fence AND a.ended_at IS NULL)",
+    "issues with another number of attempts than claims": "SELECT count(*) FROM issue i"
+    " WHERE i.attempts <> (SELECT count(*) FROM attempt a WHERE a.issue_id = i.id)",
+    "events that are missing": "SELECT coalesce(max(seq), 0) - count(*) FROM event",
+}
 _PID = re.compile(r'("pid": )\d+')
 
 
@@ -100,6 +112,17 @@ def fingerprint(connection: sqlite3.Connection) -> str:
     return hasher.hexdigest()
 
 
+def damage(connection: sqlite3.Connection) -> list[str]:
+    """Return what is wrong with the file or half written in the tables."""
+    (found,) = connection.execute("PRAGMA integrity_check").fetchone()
+    problems = [] if found == "ok" else [str(found)]
+    for problem, sql in _HALF_WRITES.items():
+        (count,) = connection.execute(sql).fetchone()
+        if count:
+            problems.append(f"{problem}: {count}")
+    return problems
+
+
 class Script:
     """Runs operations of several actors on one lab; each is one write at the most.
 
@@ -107,6 +130,9 @@ class Script:
         seed: of what is done; the same seed does the same on the same lab.
         queues: one an actor.
         clock: the queues' own.
+
+    Attributes:
+        refusal: why the newest operation was refused, if it was.
     """
 
     def __init__(self, seed: int, queues: Sequence[Queue], clock: Clock) -> None:
@@ -116,6 +142,7 @@ class Script:
         self.ids: list[str] = []
         self.claims: list[tuple[int, Claim]] = []
         self.done: dict[str, int] = {}
+        self.refusal: Exception | None = None
         self.operations: Sequence[Callable[[int], None]] = [
             *([self.create] * 6),
             *([self.claim] * 6),
@@ -138,8 +165,10 @@ class Script:
         operation = self.random.choice(self.operations)
         try:
             operation(self.random.randrange(len(self.queues)))
-        except (ArcFusionError, IndexError):
+        except (ArcFusionError, IndexError) as error:
+            self.refusal = error
             return None
+        self.refusal = None
         name = operation.__name__
         self.done[name] = self.done.get(name, 0) + 1
         return name

@@ -6,6 +6,8 @@ apsw brings a SQLite that is newer than Python's, and lets Python stand between 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
+from arcfusion.core.lock import WriterLock
+
 if TYPE_CHECKING:
     import apsw
 
@@ -46,10 +48,11 @@ class Cursor:
 
 
 class Connection:
-    """One connection in autocommit mode."""
+    """One connection in autocommit mode, and the lock that `store.write` takes for it."""
 
-    def __init__(self, connection: "apsw.Connection") -> None:
+    def __init__(self, connection: "apsw.Connection", writer_lock: WriterLock) -> None:
         self._connection = connection
+        self.writer_lock = writer_lock
 
     @property
     def in_transaction(self) -> bool:
@@ -74,8 +77,9 @@ class Connection:
         return Cursor([], sum(self.execute(sql, values).rowcount for values in parameters))
 
     def close(self) -> None:
-        """Close the connection; the last one of a file writes its WAL back."""
+        """Close the connection and its lock; the last one of a file writes its WAL back."""
         self._connection.close()
+        self.writer_lock.close()
 
 
 def _plain(value: Value) -> Value:

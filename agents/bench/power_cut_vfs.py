@@ -7,13 +7,15 @@ sector of 512 bytes is written whole or not at all.
 apsw is loaded by `Recorder` only.
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from arcfusion.agents.bench.apsw_connection import Connection
+from arcfusion.core.home import Home
+from arcfusion.core.lock import WriterLock
+from arcfusion.core.store import LabConnection
 
 if TYPE_CHECKING:
     import apsw
@@ -102,16 +104,17 @@ class Recorder:
         self._name = f"recorded-{id(self)}"
         self._disk = _register(self._name, self.calls)
 
-    def open(self, path: Path) -> sqlite3.Connection:
-        """Open the database as the queue uses a connection.
+    def open(self, home: Home) -> LabConnection:
+        """Open the lab's database as the queue uses a connection.
 
         No other connection of this process may be open on the file with Python's sqlite3: two
         libraries in one process drop each other's file locks.
         """
         import apsw
 
-        connection = apsw.Connection(str(path), vfs=self._name)
-        return cast("sqlite3.Connection", Connection(connection))  # what the queue uses of one
+        connection = apsw.Connection(str(home.db_path), vfs=self._name)
+        adapter = Connection(connection, WriterLock(home.lock_path))
+        return cast("LabConnection", adapter)  # what the queue uses of one
 
 
 def _register(vfs_name: str, calls: list[Call]) -> "apsw.VFS":

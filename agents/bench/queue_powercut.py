@@ -36,8 +36,8 @@ def open_recorded(
 ) -> Queue:
     """Open a queue whose connection is apsw's: the same statements, every call recorded."""
 
-    def connect(_: Home) -> sqlite3.Connection:
-        connection = recorder.open(home.db_path)
+    def connect(_: Home) -> store.LabConnection:
+        connection = recorder.open(home)
         for pragma in store.PRAGMAS:
             connection.execute(pragma)
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")

@@ -9,8 +9,7 @@ import random
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +17,7 @@ from typing import Protocol
 from arcfusion.core import store
 from arcfusion.core.errors import ArcFusionError
 from arcfusion.core.home import Home
+from arcfusion.issues.config import QueueConfig
 from arcfusion.issues.draft import Draft, Edge, Needs
 from arcfusion.issues.evidence import Check, Evidence, EvidenceKind
 from arcfusion.issues.handoff import Handoff
@@ -84,16 +84,20 @@ def copy_lab(template: Home, workspace: Path) -> Home:
     return Home(workspace / ".arcfusion")
 
 
-@contextmanager
 def open_unsynced(
-    home: Home, actor: str, clock: Callable[[], float] | None = None
-) -> Iterator[Queue]:
+    home: Home,
+    actor: str,
+    *,
+    clock: Callable[[], float] | None = None,
+    config: QueueConfig | None = None,
+    session: str | None = None,
+) -> Queue:
     """Open a queue that does not wait for the disk: for proofs that are not about power cuts."""
-    with Queue(home, actor, clock=clock, checks=CHECKS) as queue:
-        with queue.snapshot() as connection:
-            pass
-        connection.execute("PRAGMA synchronous=OFF")
-        yield queue
+    queue = Queue(home, actor, session=session, clock=clock, config=config, checks=CHECKS)
+    with queue.snapshot() as connection:
+        pass
+    connection.execute("PRAGMA synchronous=OFF")
+    return queue
 
 
 def fingerprint(connection: sqlite3.Connection) -> str:

@@ -5,16 +5,13 @@ process must be able to go on. The faults happen in the children of `kill_server
 """
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from arcfusion.agents.bench.queue_script import make_lab
+from arcfusion.agents.bench.queue_script import in_memory, make_lab
 from arcfusion.agents.bench.record import Row, at_least, at_most
 from arcfusion.core.home import Home
 
@@ -24,7 +21,7 @@ KILLS = 1_000
 
 def measure(quick: bool) -> Iterator[Row]:
     """Inject each fault, and show that an acknowledgement before the COMMIT is caught."""
-    with _in_memory() as directory:
+    with in_memory() as directory:
         home = make_lab(directory / "template")
         tally = inject(home, directory, QUICK_STEPS if quick else STEPS)
         planted = inject(home, directory, PLANTED_STEPS, early=True)
@@ -66,11 +63,3 @@ def inject(
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     tally: dict[str, Any] = json.loads(done.stdout)
     return tally
-
-
-@contextmanager
-def _in_memory() -> Iterator[Path]:
-    # A killed process leaves to the kernel what it wrote: this is not about the disk's syncs.
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # made by mkdtemp
-    with tempfile.TemporaryDirectory(prefix="arcfusion-bench-", dir=memory) as name:
-        yield Path(name)

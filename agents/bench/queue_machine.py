@@ -339,7 +339,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.both(lambda: None, lambda: None)
 
 
-def explore(template: Home, *, seed: int, num_examples: int, num_steps: int) -> int:
+def explore(
+    template: Home, *, seed: int, num_examples: int, num_steps: int, shrink: bool = True
+) -> int:
     """Run the machine; return how many steps were executed.
 
     Args:
@@ -347,19 +349,25 @@ def explore(template: Home, *, seed: int, num_examples: int, num_steps: int) -> 
         seed: of Hypothesis.
         num_examples: histories, each from an empty lab.
         num_steps: of each history, at the most.
+        shrink: look for the shortest history when one fails.
 
     Raises:
         AssertionError: the queue and its model differ; Hypothesis prints the shortest history.
     """
-    machine = type("SeededQueueMachine", (QueueMachine,), {"template": template, "steps": 0})
+
+    class SeededMachine(QueueMachine):
+        steps = 0
+
+    SeededMachine.template = template
     run_state_machine_as_test(
-        hypothesis.seed(seed)(machine),
+        hypothesis.seed(seed)(SeededMachine),
         settings=hypothesis.settings(
             max_examples=num_examples,
             stateful_step_count=num_steps,
             deadline=None,
             database=None,
+            phases=[hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if shrink else [])],
             suppress_health_check=list(hypothesis.HealthCheck),
         ),
     )
-    return int(machine.steps)
+    return SeededMachine.steps

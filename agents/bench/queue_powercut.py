@@ -6,7 +6,6 @@ after the last acknowledged operation, or after the one that was in flight.
 """
 
 import sqlite3
-import tempfile
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,15 @@ from pathlib import Path
 from unittest.mock import patch
 
 from arcfusion.agents.bench.power_cut_vfs import SECTOR_BYTES, Call, Disk, Recorder
-from arcfusion.agents.bench.queue_script import CHECKS, ManualClock, Script, fingerprint, make_lab
+from arcfusion.agents.bench.queue_script import (
+    CHECKS,
+    ManualClock,
+    Script,
+    copy_lab,
+    fingerprint,
+    in_memory,
+    make_lab,
+)
 from arcfusion.agents.bench.record import Row, at_least, at_most, unmeasured
 from arcfusion.core import store
 from arcfusion.core.home import Home
@@ -99,7 +106,10 @@ def measure(quick: bool) -> Iterator[Row]:
         return
     n_operations = QUICK_OPERATIONS if quick else OPERATIONS
     n_planted = QUICK_PLANTED if quick else PLANTED_OPERATIONS
-    history = record(n_operations)
+    with in_memory() as directory:
+        template = make_lab(directory)
+        history = record(template, n_operations)
+        planted_history = record(template, n_planted, synchronous="NORMAL")
     tally = cut_everywhere(history)
     kinds = " ".join(f"{kind}={n}" for kind, n in sorted(tally.states.items()))
     verbs = " ".join(f"{verb}={n}" for verb, n in sorted(history.done.items()))
@@ -109,7 +119,7 @@ def measure(quick: bool) -> Iterator[Row]:
     yield at_most(name, tally.lost, 0, "commits", detail)
     broken = "; ".join(tally.broken[:3]) or detail
     yield at_most("power cut: labs damaged or half-written", len(tally.broken), 0, "labs", broken)
-    planted = cut_everywhere(record(n_planted, synchronous="NORMAL"))
+    planted = cut_everywhere(planted_history)
     yield at_least(
         "power cut: commits lost with synchronous=NORMAL (planted)",
         planted.lost,
@@ -119,16 +129,17 @@ def measure(quick: bool) -> Iterator[Row]:
     )
 
 
-def record(num_operations: int, *, synchronous: str = "") -> History:
+def record(template: Home, num_operations: int, *, synchronous: str = "") -> History:
     """Play random verbs until so many were carried out.
 
     Args:
+        template: a lab that nobody has open.
         num_operations: that wrote something.
         synchronous: empty for the store's own setting.
     """
     recorder, clock, returned = Recorder(), ManualClock(), list[int]()
-    with tempfile.TemporaryDirectory(prefix="arcfusion-bench-") as directory:
-        home = make_lab(Path(directory))
+    with in_memory() as directory:
+        home = copy_lab(template, directory / "lab")
         # What the lab's making left in a WAL would be no file of the model.
         with closing(sqlite3.connect(home.db_path)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -152,8 +163,8 @@ def record(num_operations: int, *, synchronous: str = "") -> History:
 
 def cut_everywhere(history: History) -> Tally:
     """Rebuild and examine the files at every boundary between two calls."""
-    with tempfile.TemporaryDirectory(prefix="arcfusion-bench-") as directory:
-        inspector = Inspector(Path(directory), history)
+    with in_memory() as directory:
+        inspector = Inspector(directory, history)
         tally, disk, clean = Tally(), Disk(dict(history.files)), inspector.begin
         for position, call in enumerate(history.calls, 1):
             disk.take(call)

@@ -30,8 +30,8 @@ from arcfusion.core import store
 from arcfusion.core.home import Home
 from arcfusion.issues.queue import Queue
 
-OPERATIONS, QUICK_OPERATIONS = 400, 8
-PLANTED_OPERATIONS, QUICK_PLANTED = 60, 4
+OPERATIONS, QUICK_OPERATIONS = 400, 5
+PLANTED_OPERATIONS, QUICK_PLANTED = 60, 2
 LIVES = 4  # the connections are closed and opened again so often, so that the WAL is deleted too
 # SQLite's 1,000 pages would be 3 checkpoints in the whole history.
 CHECKPOINT_PAGES = 64

@@ -6,24 +6,23 @@ apsw brings a SQLite that is newer than Python's, and lets Python stand between 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
+from arcfusion.core.database import SQLITE, Parameters
 from arcfusion.core.lock import WriterLock
 
 if TYPE_CHECKING:
     import apsw
 
-Value = str | int | float | bytes | None
 
-
-class NamedRow(tuple[Value, ...]):
+class NamedRow(tuple[Any, ...]):
     """A row whose columns have names, like sqlite3.Row."""
 
-    names: Sequence[str]
+    names: list[str]
 
-    def __getitem__(self, key: SupportsIndex | slice | str) -> Any:  # noqa: ANN401  # as sqlite3.Row
+    def __getitem__(self, key: SupportsIndex | slice | str) -> Any:  # noqa: ANN401  # any type
         """Return the column of that name or place."""
         return super().__getitem__(self.names.index(key) if isinstance(key, str) else key)
 
-    def keys(self) -> Sequence[str]:
+    def keys(self) -> list[str]:
         """Return the names of the columns."""
         return self.names
 
@@ -34,6 +33,7 @@ class Cursor:
     def __init__(self, rows: list[NamedRow], rowcount: int) -> None:
         self._rows = iter(rows)
         self.rowcount = rowcount
+        self.description: Sequence[tuple[str]] = [(name,) for name in rows[0].names] if rows else ()
 
     def __iter__(self) -> Iterator[NamedRow]:
         return self._rows
@@ -47,24 +47,21 @@ class Cursor:
         return list(self._rows)
 
 
-class Connection:
-    """One connection in autocommit mode, and the lock that `store.write` takes for it."""
+class ApswConnection:
+    """A `core.database.Connection`; its transactions are those of `store.LabConnection`."""
+
+    dialect = SQLITE
 
     def __init__(self, connection: "apsw.Connection", writer_lock: WriterLock) -> None:
         self._connection = connection
-        self.writer_lock = writer_lock
+        self._writer_lock = writer_lock
 
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a BEGIN is open."""
-        return self._connection.in_transaction
-
-    def execute(self, sql: str, parameters: Sequence[Value] = ()) -> Cursor:
+    def execute(self, sql: str, parameters: Parameters = (), /) -> Cursor:
         """Run one statement to its end."""
         before = self._connection.total_changes()
         cursor = self._connection.execute(sql, tuple(_plain(value) for value in parameters))
         rows: list[NamedRow] = []
-        names: Sequence[str] = ()
+        names: list[str] = []
         for values in cursor:
             names = names or [column[0] for column in cursor.get_description()]
             row = NamedRow(values)
@@ -72,16 +69,38 @@ class Connection:
             rows.append(row)
         return Cursor(rows, self._connection.total_changes() - before)
 
-    def executemany(self, sql: str, parameters: Iterable[Sequence[Value]]) -> Cursor:
+    def executemany(self, sql: str, rows: Iterable[Parameters], /) -> None:
         """Run one statement for each row of parameters."""
-        return Cursor([], sum(self.execute(sql, values).rowcount for values in parameters))
+        for parameters in rows:
+            self.execute(sql, parameters)
+
+    def plain(self, sql: str, parameters: Parameters = (), /) -> Iterator[tuple[Any, ...]]:
+        """Yield rows; these have names all the same."""
+        yield from self.execute(sql, parameters)
+
+    def begin(self, *, read_only: bool = False) -> None:
+        """Open a transaction; a writer waits for its turn."""
+        if not read_only:
+            self._writer_lock.acquire()
+        self.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """End the transaction and let the next writer in."""
+        self.execute("COMMIT")
+        self._writer_lock.release()
+
+    def rollback(self) -> None:
+        """Forget the transaction, if one is open, and let the next writer in."""
+        if self._connection.in_transaction:
+            self.execute("ROLLBACK")
+        self._writer_lock.release()
 
     def close(self) -> None:
         """Close the connection and its lock; the last one of a file writes its WAL back."""
         self._connection.close()
-        self.writer_lock.close()
+        self._writer_lock.close()
 
 
-def _plain(value: Value) -> Value:
-    """Apsw binds exact types only, and the queue's statuses are strings of their own class."""
+def _plain(value: object) -> Any:  # noqa: ANN401  # any value that SQL has
+    """Return it in its base type: the queue's statuses are strings of their own class."""
     return str(value) if isinstance(value, str) else value

@@ -234,6 +234,7 @@ def _count_one(counts: dict[str, int], name: str) -> None:
 
 def _connection(queue: Queue) -> sqlite3.Connection:
     with queue.snapshot() as connection:
+        assert isinstance(connection, sqlite3.Connection)
         return connection
 
 

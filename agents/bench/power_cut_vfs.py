@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
-from arcfusion.agents.bench.apsw_connection import Connection
+from arcfusion.agents.bench.apsw_connection import ApswConnection
 from arcfusion.core.home import Home
 from arcfusion.core.lock import WriterLock
-from arcfusion.core.store import LabConnection
 
 if TYPE_CHECKING:
     import apsw
@@ -104,7 +103,7 @@ class Recorder:
         self._name = f"recorded-{id(self)}"
         self._disk = _register(self._name, self.calls)
 
-    def open(self, home: Home) -> LabConnection:
+    def open(self, home: Home) -> ApswConnection:
         """Open the lab's database as the queue uses a connection.
 
         No other connection of this process may be open on the file with Python's sqlite3: two
@@ -113,8 +112,7 @@ class Recorder:
         import apsw
 
         connection = apsw.Connection(str(home.db_path), vfs=self._name)
-        adapter = Connection(connection, WriterLock(home.lock_path))
-        return cast("LabConnection", adapter)  # what the queue uses of one
+        return ApswConnection(connection, WriterLock(home.lock_path))
 
 
 def _register(vfs_name: str, calls: list[Call]) -> "apsw.VFS":

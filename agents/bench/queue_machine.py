@@ -24,7 +24,6 @@ from arcfusion.agents.bench.plain_queue import PlainQueue
 from arcfusion.agents.bench.queue_script import (
     RAN,
     ManualClock,
-    copy_lab,
     open_unsynced,
 )
 from arcfusion.core.errors import ArcFusionError
@@ -36,6 +35,7 @@ from arcfusion.issues.queue import Queue
 from arcfusion.issues.record import Token
 from arcfusion.issues.states import EdgeType, Gate, IssueType, Outcome, Size, Status
 
+MakeLab = Callable[[Path], Home]
 CONFIG = QueueConfig(lease_s=60.0, heartbeat_s=10.0, max_attempts=2)
 SESSIONS = {"alice": "s1", "bob": None}
 
@@ -70,17 +70,17 @@ class QueueMachine(RuleBasedStateMachine):
     """Verbs of two actors; a claim's token is kept for ever, so that stale ones are used too.
 
     Attributes:
-        template: a lab that nobody has open, of the class that is run.
+        make_lab: makes an empty lab in a new directory.
         steps: how many were executed, over all examples.
     """
 
-    template: ClassVar[Home]
+    make_lab: ClassVar[MakeLab]
     steps: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="arcfusion-bench-"))
-        self.home = copy_lab(self.template, self.directory / "lab")
+        self.home = type(self).make_lab(self.directory / "lab")
         self.clock = ManualClock()
         self.model = PlainQueue(CONFIG, self.clock)
         self.tokens: list[tuple[str, Token]] = []
@@ -340,12 +340,12 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 def explore(
-    template: Home, *, seed: int, num_examples: int, num_steps: int, shrink: bool = True
+    make_lab: MakeLab, *, seed: int, num_examples: int, num_steps: int, shrink: bool = True
 ) -> int:
     """Run the machine; return how many steps were executed.
 
     Args:
-        template: a lab that nobody has open.
+        make_lab: makes an empty lab in a new directory.
         seed: of Hypothesis.
         num_examples: histories, each from an empty lab.
         num_steps: of each history, at the most.
@@ -358,7 +358,7 @@ def explore(
     class SeededMachine(QueueMachine):
         steps = 0
 
-    SeededMachine.template = template
+    SeededMachine.make_lab = make_lab
     run_state_machine_as_test(
         hypothesis.seed(seed)(SeededMachine),
         settings=hypothesis.settings(

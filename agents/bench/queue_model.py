@@ -2,10 +2,11 @@
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from arcfusion.agents.bench.queue_script import make_lab
+from arcfusion.agents.bench.queue_script import copy_lab, make_lab
 from arcfusion.agents.bench.record import Row, at_least, at_most, unmeasured
 
 SEED = 3
@@ -29,7 +30,7 @@ def measure(quick: bool) -> Iterator[Row]:
             more = -(-(wanted - executed) // STEPS_A_HISTORY)
             try:
                 executed += explore(
-                    template,
+                    partial(copy_lab, template),
                     seed=SEED + histories,
                     num_examples=more,
                     num_steps=STEPS_A_HISTORY,

@@ -27,6 +27,7 @@ from arcfusion.agents.bench.queue_script import (
 )
 from arcfusion.agents.bench.record import Row, at_least, at_most, unmeasured
 from arcfusion.core import store
+from arcfusion.core.database import Connection
 from arcfusion.core.home import Home
 from arcfusion.issues.queue import Queue
 
@@ -43,7 +44,7 @@ def open_recorded(
 ) -> Queue:
     """Open a queue whose connection is apsw's: the same statements, every call recorded."""
 
-    def connect(_: Home) -> store.LabConnection:
+    def connect(_: Home) -> Connection:
         connection = recorder.open(home)
         for pragma in store.PRAGMAS:
             connection.execute(pragma)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from arcfusion.core import store
+from arcfusion.core.database import Connection
 from arcfusion.core.errors import ArcFusionError
 from arcfusion.core.home import Home
 from arcfusion.issues.config import QueueConfig
@@ -105,13 +106,14 @@ def open_unsynced(
 ) -> Queue:
     """Open a queue that does not wait for the disk: for proofs that are not about power cuts."""
     queue = Queue(home, actor, session=session, clock=clock, config=config, checks=CHECKS)
-    with queue.snapshot() as connection:
-        pass
-    connection.execute("PRAGMA synchronous=OFF")
+    if home.database is None:
+        with queue.snapshot() as connection:
+            pass
+        connection.execute("PRAGMA synchronous=OFF")
     return queue
 
 
-def fingerprint(connection: sqlite3.Connection) -> str:
+def fingerprint(connection: Connection | sqlite3.Connection) -> str:
     """Return a digest of all rows of all tables; the process ids of attempts do not count."""
     names = connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
@@ -127,7 +129,7 @@ def fingerprint(connection: sqlite3.Connection) -> str:
     return hasher.hexdigest()
 
 
-def damage(connection: sqlite3.Connection) -> list[str]:
+def damage(connection: Connection | sqlite3.Connection) -> list[str]:
     """Return what is wrong with the file or half written in the tables."""
     (found,) = connection.execute("PRAGMA integrity_check").fetchone()
     problems = [] if found == "ok" else [str(found)]

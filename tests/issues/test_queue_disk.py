@@ -9,6 +9,8 @@ from arcfusion.agents.bench.queue_script import damage, fingerprint
 from arcfusion.issues.draft import Draft
 from arcfusion.issues.errors import DiskFailedError, DiskFullError
 
+pytestmark = pytest.mark.sqlite_file
+
 
 @contextmanager
 def no_more_pages(connection):

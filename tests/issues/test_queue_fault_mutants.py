@@ -1,5 +1,6 @@
 """This fails when a proof of the queue does not see the defect that it is there to see."""
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from arcfusion.agents.bench.queue_graph import race
 from arcfusion.agents.bench.queue_killpoints import inject
 from arcfusion.agents.bench.queue_machine import explore
 from arcfusion.agents.bench.queue_powercut import cut_everywhere, record
-from arcfusion.agents.bench.queue_script import in_memory
+from arcfusion.agents.bench.queue_script import copy_lab, in_memory
 from arcfusion.core.home import Home
 from arcfusion.issues import graph, leases, replay
 from arcfusion.issues.states import EventType
+
+pytestmark = pytest.mark.sqlite_file
 
 
 @pytest.mark.parametrize(("synchronous", "loses"), [("", False), ("NORMAL", True)])
@@ -93,4 +96,4 @@ def test_the_model_sees_a_verb_that_does_less(
 ) -> None:
     monkeypatch.setattr(leases, name, mutant)
     with pytest.raises((AssertionError, ExceptionGroup)):
-        explore(lab, seed=1, num_examples=40, num_steps=40, shrink=False)
+        explore(partial(copy_lab, lab), seed=1, num_examples=40, num_steps=40, shrink=False)

@@ -1,9 +1,10 @@
 """One process that forks a child for each fault of `queue_killpoints`, and looks at what it left.
 
-Usage: python -m arcfusion.agents.bench.kill_server TEMPLATE DIRECTORY STEPS [--early]. It prints
-one JSON object, a `Tally`. It imports once and forks before anything is open: a database that is
-open at a fork is damaged by it. `--early` is the planted defect: the child acknowledges a step
-before it is committed.
+Usage: python -m arcfusion.agents.bench.kill_server TEMPLATE DIRECTORY STEPS [--PLANTED].
+
+It prints one JSON object, a `Tally`. It imports once and forks before anything is open: a database
+that is open at a fork is damaged by it. The planted defects are `--early`, a child that reports a
+step before it is committed, and `--unguarded`, writes without a transaction.
 """
 
 import json
@@ -30,6 +31,7 @@ from arcfusion.agents.bench.queue_script import (
 )
 from arcfusion.core.errors import ArcFusionError
 from arcfusion.core.home import Home
+from arcfusion.core.store import LabConnection
 from arcfusion.issues.draft import Draft
 from arcfusion.issues.errors import DiskFailedError, DiskFullError
 from arcfusion.issues.queue import Queue
@@ -304,7 +306,14 @@ def _go_on(home: Home) -> list[str]:
         return [str(difference) for difference in verify(queue).differences]
 
 
+def _do_not_begin(_: LabConnection, *, read_only: bool = False) -> None:
+    """Leave each statement to itself."""
+    del read_only
+
+
 if __name__ == "__main__":
+    if "--unguarded" in sys.argv:
+        setattr(LabConnection, "begin", _do_not_begin)  # noqa: B010  # mypy forbids the assignment
     server = Server(
         Home(Path(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]), early="--early" in sys.argv
     )

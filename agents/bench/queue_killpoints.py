@@ -24,7 +24,7 @@ def measure(quick: bool) -> Iterator[Row]:
     with in_memory() as directory:
         home = make_lab(directory / "template")
         tally = inject(home, directory, QUICK_STEPS if quick else STEPS)
-        planted = inject(home, directory, PLANTED_STEPS, early=True)
+        planted = inject(home, directory, PLANTED_STEPS, planted="early")
     points = tally["points"]
     kills = points["kill before"] + points["kill inside"]
     detail = " ".join(f"{fault}={n}" for fault, n in points.items())
@@ -48,7 +48,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def inject(
-    template: Home, directory: Path, num_steps: int, *, early: bool = False
+    template: Home, directory: Path, num_steps: int, *, planted: str | None = None
 ) -> dict[str, Any]:
     """Run the server and return its tally; see `kill_server.Tally` for the fields.
 
@@ -56,10 +56,10 @@ def inject(
         template: a lab that nobody has open.
         directory: where copies of it go.
         num_steps: of the script.
-        early: acknowledge a step before it is done: what the bench must catch.
+        planted: `early` or `unguarded`, a defect that must be seen; see the server.
     """
     command = [sys.executable, "-m", "arcfusion.agents.bench.kill_server", str(template.path)]
-    command += [str(directory), str(num_steps), *(["--early"] if early else [])]
+    command += [str(directory), str(num_steps), *([f"--{planted}"] if planted else [])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     tally: dict[str, Any] = json.loads(done.stdout)
     return tally

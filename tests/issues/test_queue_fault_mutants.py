@@ -38,9 +38,14 @@ def test_without_apsw_the_power_cut_is_unmeasured(monkeypatch: pytest.MonkeyPatc
 
 def test_a_kill_shows_an_acknowledgement_before_the_commit(lab: Home) -> None:
     with in_memory() as directory:
-        tally = inject(lab, directory, 1, early=True)
+        tally = inject(lab, directory, 1, planted="early")
     assert tally["lost"]
     assert (tally["broken"], tally["stuck"]) == ([], [])
+
+
+def test_a_kill_shows_a_write_without_a_transaction(lab: Home) -> None:
+    with in_memory() as directory:
+        assert inject(lab, directory, 1, planted="unguarded")["broken"]
 
 
 def forget(statement: str, kind: str) -> str:

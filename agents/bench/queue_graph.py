@@ -1,6 +1,5 @@
 """The dependency graph: random operations against an oracle, two writers at once, and its speed."""
 
-import os
 import random
 import subprocess
 import sys
@@ -8,11 +7,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from math import ceil
 from pathlib import Path
 from typing import IO
 
 from arcfusion.agents.bench.graph_play import KINDS, SEED, play
+from arcfusion.agents.bench.queue_crew import Load, describe, percentile
 from arcfusion.agents.bench.queue_script import copy_lab, make_lab, open_unsynced
 from arcfusion.agents.bench.record import Row, at_least, at_most
 from arcfusion.core.errors import ArcFusionError
@@ -144,16 +143,18 @@ def _time_edges(template: Home, directory: Path, quick: bool) -> Iterator[Row]:
         first = order.randrange(num_issues // PROJECT_ISSUES) * PROJECT_ISSUES
         return order.sample(range(first, first + PROJECT_ISSUES), 2)
 
+    load = Load()
     inside = _add_edges(projects, near, num_edges)
     between = _add_edges(projects, far, num_edges)
     beside = _add_edges(whole, far, num_edges // 10)
+    said = describe(beside, "edges in one graph of all issues", load)
     for where, taken in (("inside a project", inside), ("between projects", between)):
         yield at_most(
-            f"graph: add an edge {where} at {num_issues} issues, p99",
-            percentile(taken, 0.99),
+            f"graph: latency of an edge {where} at {num_issues} issues, p99",
+            percentile(taken, 0.99) * 1e3,
             ADD_EDGE_MS,
             "ms",
-            f"{_describe(taken)}; in one graph of all issues {_describe(beside)}",
+            f"{describe(taken, 'edges', load)}; {said}",
         )
 
 
@@ -179,7 +180,7 @@ def _among_the_newest(number: int) -> int:
 
 
 def _add_edges(home: Home, choose: Callable[[], list[int]], num_edges: int) -> list[float]:
-    """Add edges, with every commit synced; return the milliseconds of each, refused ones too."""
+    """Add edges, with every commit synced; return the seconds of each, refused ones too."""
     taken = []
     with Queue(home, "alice") as queue:
         for _ in range(num_edges):
@@ -187,19 +188,8 @@ def _add_edges(home: Home, choose: Callable[[], list[int]], num_edges: int) -> l
             started = time.perf_counter()
             with suppress(DependencyCycleError):
                 queue.add_dependency(f"i{a}", Edge(EdgeType.BLOCKS, f"i{b}"))
-            taken.append((time.perf_counter() - started) * 1e3)
+            taken.append(time.perf_counter() - started)
     return taken
-
-
-def percentile(values: list[float], share: float) -> float:
-    """Return the value that such a share of them does not pass."""
-    return sorted(values)[max(0, ceil(len(values) * share) - 1)]
-
-
-def _describe(taken: list[float]) -> str:
-    p50, p99 = percentile(taken, 0.5), percentile(taken, 0.99)
-    load = os.getloadavg()[0]
-    return f"n={len(taken)} p50={p50:.3g} p99={p99:.3g} max={max(taken):.3g} ms, load {load:.1f}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from arcfusion.agents.bench.queue_script import damage, fingerprint
 from arcfusion.issues.draft import Draft
 from arcfusion.issues.errors import DiskFailedError, DiskFullError
 
-pytestmark = pytest.mark.sqlite_file
+pytestmark = pytest.mark.sqlite
 
 
 @contextmanager

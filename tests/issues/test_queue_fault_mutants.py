@@ -17,7 +17,7 @@ from arcfusion.core.home import Home
 from arcfusion.issues import graph, leases, replay
 from arcfusion.issues.states import EventType
 
-pytestmark = pytest.mark.sqlite_file
+pytestmark = pytest.mark.sqlite
 
 
 @pytest.mark.parametrize(("synchronous", "loses"), [("", False), ("NORMAL", True)])

@@ -208,8 +208,8 @@ def open_engine(home: Home) -> "Engine":
         return _open_file_engine(lambda: _connect_file(home))
     from arcfusion.core.postgres import engine
 
-    connect(home).close()
-    return engine.open_engine(home.database)
+    url = home.database
+    return engine.open_engine(url, lambda connection: _check_remote(connection, url))
 
 
 def _open_file_engine(opening: Callable[[], sqlite3.Connection]) -> "Engine":

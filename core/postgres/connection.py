@@ -87,6 +87,11 @@ class PostgresConnection:
         self._raw = open_raw(url)
         self._is_begun = False
 
+    @property
+    def raw(self) -> "psycopg.Connection[Any]":
+        """The driver's own connection."""
+        return self._raw
+
     def execute(self, sql: str, parameters: Parameters = (), /) -> "psycopg.Cursor[Any]":
         """Run one statement; without parameters, several with `;` between them."""
         if self._raw.closed and not self._is_begun:

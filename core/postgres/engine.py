@@ -1,13 +1,17 @@
 """SQLAlchemy on the lab's Postgres: sessions, and the schema that Alembic makes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from arcfusion.core.environment import describe_url
 from arcfusion.core.errors import BadInputError, ForeignDatabaseError
-from arcfusion.core.postgres.connection import TABLES, check_tables, explained
-from arcfusion.core.postgres.login import open_raw
+from arcfusion.core.postgres.connection import (
+    TABLES,
+    PostgresConnection,
+    check_tables,
+    explained,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection as EngineConnection
@@ -18,15 +22,22 @@ _JSON_EACH = """CREATE FUNCTION json_each(list text) RETURNS TABLE (value text)
     LANGUAGE sql IMMUTABLE AS 'SELECT jsonb_array_elements_text(list::jsonb)'"""
 
 
-def open_engine(url: str) -> "Engine":
-    """Return a SQLAlchemy engine whose transactions are structural writes."""
+def open_engine(url: str, check: Callable[[PostgresConnection], None] | None = None) -> "Engine":
+    """Return a SQLAlchemy engine; `check` refuses a connection to what is not the lab."""
     from sqlalchemy import create_engine, event
     from sqlalchemy.pool import NullPool
 
     def connect() -> object:
         import psycopg
 
-        raw = open_raw(url)
+        opened = PostgresConnection(url)
+        if check is not None:
+            try:
+                check(opened)
+            except BaseException:
+                opened.close()
+                raise
+        raw = opened.raw
         raw.autocommit = False
         raw.cursor_factory = psycopg.Cursor
         return raw
@@ -36,6 +47,7 @@ def open_engine(url: str) -> "Engine":
         creator=connect,
         poolclass=NullPool,
         isolation_level="READ COMMITTED",
+        use_native_hstore=False,
     )
     engine.dialect.type_compiler_instance = _lab_types(engine)
 
@@ -50,16 +62,17 @@ def open_engine(url: str) -> "Engine":
 
 @contextmanager
 def unwrapped(url: str) -> Iterator[None]:
-    """Raise what SQLAlchemy wraps as a `PostgresConnection` would."""
+    """Raise what the server could not do as a `PostgresConnection` would."""
+    from psycopg import OperationalError
     from sqlalchemy.exc import DBAPIError
 
     with explained(url):
         try:
             yield
         except DBAPIError as error:
-            if error.orig is None or error.orig.__class__.__name__ == "IntegrityError":
-                raise
-            raise error.orig from error
+            if isinstance(error.orig, OperationalError):
+                raise error.orig from error
+            raise
 
 
 def claim(connection: "EngineConnection", url: str, application_id: int) -> None:

@@ -141,14 +141,15 @@ def empty_database(tmp_path_factory):
 
 
 @pytest.fixture
-def lab(tmp_path, monkeypatch, empty_database):
+def lab(tmp_path, monkeypatch, empty_database, on_database):
     """A fresh lab; commands run in its directory find it."""
-    monkeypatch.delenv("ARCFUSION_HOME", raising=False)
+    for name in ("ARCFUSION_HOME", "ARCFUSION_DB"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     home = new_home(tmp_path)
     shutil.copy(empty_database, home.db_path)
     protocol = Protocol.load("smoke").resolve(DATA_SHA256, device_class="cpu:test")
-    return Lab(home, protocol)
+    return Lab(on_database(home), protocol)
 
 
 @pytest.fixture

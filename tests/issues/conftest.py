@@ -37,42 +37,15 @@ def template_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what uses a lab on both databases, unless it is about one of them."""
-    if "database" in metafunc.fixturenames:
-        both = ("sqlite", "postgres")
-        kinds = [kind for kind in both if metafunc.definition.get_closest_marker(kind)]
-        metafunc.parametrize("database", kinds or both, indirect=True)
-
-
 @pytest.fixture
-def database(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def make_lab(request: pytest.FixtureRequest, database: str):
-    """Make a lab in a new directory; its `.env` names its database."""
-    lent: dict[Path, str] = {}
+def make_lab(template_lab: Path, on_database: Callable[[Home], Home]) -> Callable[[Path], Home]:
+    """Make a lab in a new directory."""
 
     def make(workspace: Path) -> Home:
-        shutil.copytree(request.getfixturevalue("template_lab"), workspace)
-        home = Home(workspace / ".arcfusion")
-        if database == "sqlite":
-            return home
-        home.db_path.unlink()
-        server = request.getfixturevalue("postgres_server")
-        for other in [path for path in lent if path == workspace or not path.exists()]:
-            server.take_back(lent.pop(other))
-        lent[workspace] = server.lend()
-        url = server.url(lent[workspace])
-        (workspace / ".env").write_text(f"ARCFUSION_DB='{url}'\n")
-        home.remote_path.write_text("elsewhere\n")
-        return Home(home.path, url)
+        shutil.copytree(template_lab, workspace)
+        return on_database(Home(workspace / ".arcfusion"))
 
-    yield make
-    for name in lent.values():
-        request.getfixturevalue("postgres_server").take_back(name)
+    return make
 
 
 @pytest.fixture

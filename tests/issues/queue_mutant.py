@@ -3,8 +3,7 @@
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 from arcfusion.agents.bench import queue_worker
 from arcfusion.core import store
@@ -38,17 +37,12 @@ class SelectThenUpdate(Queue):
         )  # fmt: skip
 
 
-class Deferred(Queue):
-    """Reads under a deferred BEGIN and then writes: SQLite refuses it after another's commit."""
-
-
-@contextmanager
-def write_deferred(connection: sqlite3.Connection, *_rest: object) -> Iterator[sqlite3.Connection]:
-    with connection:
-        connection.execute("BEGIN")
+def begin_as_reader(connection: store.LabConnection, *, read_only: bool = False) -> None:
+    """Read under a deferred BEGIN: SQLite refuses to write after another's commit."""
+    connection.execute("BEGIN")
+    if not read_only:
         connection.execute("SELECT count(*) FROM issue").fetchone()
         time.sleep(0.002)
-        yield connection
 
 
 class Slow(Queue):
@@ -75,7 +69,7 @@ class Unfenced(Queue):
 
 DEFECTS = {
     "select_then_update": SelectThenUpdate,
-    "deferred": Deferred,
+    "deferred": Queue,
     "slow": Slow,
     "forgetful": Forgetful,
     "unfenced": Unfenced,
@@ -84,5 +78,5 @@ DEFECTS = {
 if __name__ == "__main__":
     queue_worker.Queue = DEFECTS[sys.argv[1]]
     if sys.argv[1] == "deferred":
-        store.write = write_deferred
+        store.LabConnection.begin = begin_as_reader
     queue_worker.main(sys.argv[2:])

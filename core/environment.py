@@ -4,7 +4,6 @@ Standard library only: `core.settings` reads all settings through pydantic-setti
 import), and a command that only looks at the queue must not pay for that.
 """
 
-import getpass
 import os
 import re
 from pathlib import Path
@@ -25,7 +24,12 @@ def read_variable(name: str) -> str | None:
 
 def actor_name() -> str:
     """Who is acting: `ARCFUSION_ACTOR`, else the login name."""
-    return read_variable("ARCFUSION_ACTOR") or getpass.getuser()
+    named = read_variable("ARCFUSION_ACTOR")
+    if named:
+        return named
+    import getpass
+
+    return getpass.getuser()
 
 
 def database_url() -> str | None:

@@ -6,7 +6,6 @@ attempt and its event in the same transaction.
 
 import os
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 from arcfusion.core.database import Row
@@ -87,14 +86,6 @@ class Granted(NamedTuple):
     issue: Row
     lease: Row
     is_new: bool
-
-
-@cache
-def host_name() -> str:
-    """Return this machine's name."""
-    import socket
-
-    return socket.gethostname()
 
 
 def next_sql(condition: str) -> str:
@@ -187,7 +178,7 @@ def _grant(tx: Transaction, issue: Row, config: QueueConfig, place: Workplace) -
         fence,
         tx.actor,
         tx.session,
-        host_name(),
+        os.uname().nodename,
         os.getpid(),
         place.git_commit,
         place.device,
@@ -222,7 +213,7 @@ def _grant(tx: Transaction, issue: Row, config: QueueConfig, place: Workplace) -
             "attempts": issue["attempts"],
             "started_at": tx.now,
             "attempt": {
-                "host": host_name(),
+                "host": os.uname().nodename,
                 "pid": os.getpid(),
                 "session": tx.session,
                 "git_commit": place.git_commit,

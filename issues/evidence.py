@@ -5,7 +5,6 @@ checks: `Queue(..., checks={EvidenceKind.RUN: check})`. A kind without a check i
 nobody looked at is no evidence.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -160,6 +159,8 @@ def _verify_file(item: Evidence, root: Path) -> Evidence:
 
 
 def _hash_file(path: Path) -> str:
+    import hashlib
+
     hasher = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -7,6 +7,7 @@ the work opens its own. A call that returns has been committed; a call that rais
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from arcfusion.core import store
 from arcfusion.core.errors import DatabaseBusyError, DatabaseFullError
@@ -33,7 +34,6 @@ from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.leases import Holding
 from arcfusion.issues.record import (
     Claim,
-    CommentRecord,
     IssueRecord,
     LeaseRecord,
     read_row,
@@ -42,6 +42,9 @@ from arcfusion.issues.splitting import Part
 from arcfusion.issues.states import Outcome, Status
 from arcfusion.issues.transaction import Transaction
 from arcfusion.issues.view import View
+
+if TYPE_CHECKING:
+    from arcfusion.issues.history import CommentRecord
 
 
 class Queue(View):
@@ -152,7 +155,7 @@ class Queue(View):
             filed = splitting.split(tx, issue_id, parts, self.config)
         return [self.fetch(child) for child in filed]
 
-    def comment(self, issue_id: str, text: str, *, fence: int | None = None) -> CommentRecord:
+    def comment(self, issue_id: str, text: str, *, fence: int | None = None) -> "CommentRecord":
         """Say something about the issue; a worker gives its fence.
 
         Raises:
@@ -160,6 +163,8 @@ class Queue(View):
         """
         with self._write_one() as tx:
             row = editing.comment(tx, issue_id, text, fence)
+        from arcfusion.issues.history import CommentRecord
+
         return read_row(CommentRecord, row)
 
     def note(self, issue_id: str, text: str, *, fence: int | None = None) -> IssueRecord:

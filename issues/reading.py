@@ -1,22 +1,17 @@
 """What the queue shows. Nothing here writes, and nothing here takes the writers' lock."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from arcfusion.core.database import Connection, Row
 from arcfusion.issues import graph
 from arcfusion.issues.claims import ORDER, Filter
 from arcfusion.issues.errors import IssueUnknownError
-from arcfusion.issues.record import (
-    AttemptRecord,
-    CommentRecord,
-    EventRecord,
-    IssueDetail,
-    IssueRecord,
-    LeaseRecord,
-    read_issue,
-    read_row,
-)
+from arcfusion.issues.record import IssueRecord, LeaseRecord, read_issue, read_row
 from arcfusion.issues.states import READY, IssueType, Size, Status
+
+if TYPE_CHECKING:
+    from arcfusion.issues.history import AttemptRecord, CommentRecord, EventRecord, IssueDetail
 
 
 def fetch(connection: Connection, issue_id: str) -> IssueRecord:
@@ -127,12 +122,14 @@ def expired_count(connection: Connection, now: float) -> int:
     return int(number)
 
 
-def detail(connection: Connection, issue_id: str) -> IssueDetail:
+def detail(connection: Connection, issue_id: str) -> "IssueDetail":
     """Return the issue with all that belongs to it.
 
     Raises:
         IssueUnknownError: there is none of that id.
     """
+    from arcfusion.issues.history import IssueDetail
+
     issue = fetch(connection, issue_id)
     return IssueDetail(
         issue=issue,
@@ -150,24 +147,30 @@ def lease(connection: Connection, issue_id: str) -> LeaseRecord | None:
     return None if row is None else read_row(LeaseRecord, row)
 
 
-def attempts(connection: Connection, issue_id: str) -> tuple[AttemptRecord, ...]:
+def attempts(connection: Connection, issue_id: str) -> "tuple[AttemptRecord, ...]":
     """Return the issue's claims, the first one first."""
+    from arcfusion.issues.history import AttemptRecord
+
     rows = connection.execute(
         "SELECT * FROM attempt WHERE issue_id = ? ORDER BY fence", (issue_id,)
     )
     return tuple(read_row(AttemptRecord, row) for row in rows)
 
 
-def comments(connection: Connection, issue_id: str) -> tuple[CommentRecord, ...]:
+def comments(connection: Connection, issue_id: str) -> "tuple[CommentRecord, ...]":
     """Return the issue's comments, the first one first."""
+    from arcfusion.issues.history import CommentRecord
+
     rows = connection.execute("SELECT * FROM comment WHERE issue_id = ? ORDER BY id", (issue_id,))
     return tuple(read_row(CommentRecord, row) for row in rows)
 
 
 def events(
     connection: Connection, *, issue_id: str | None, after_seq: int, limit: int
-) -> list[EventRecord]:
+) -> "list[EventRecord]":
     """Return events in order, of one issue or of all, beginning after a number."""
+    from arcfusion.issues.history import EventRecord
+
     term, values = ("1 = 1", ()) if issue_id is None else ("issue_id = ?", (issue_id,))
     sql = f"SELECT * FROM event WHERE {term} AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608  # constants
     return [

@@ -1,10 +1,10 @@
-"""What the queue hands out: an issue, a claim and their history, as values."""
+"""What the queue hands out: an issue, a claim and its lease, as values."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from arcfusion.core.database import Row as DatabaseRow
 from arcfusion.issues.clock import to_datetime, to_text
@@ -12,6 +12,12 @@ from arcfusion.issues.draft import Edge, Json, Needs
 from arcfusion.issues.evidence import Evidence
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.states import AttemptOutcome, EdgeType, Gate, IssueType, Outcome, Size, Status
+
+
+class Slotted(Protocol):
+    """A dataclass with slots."""
+
+    __slots__: ClassVar[tuple[str, ...]]
 
 
 class IssueRecord(NamedTuple):
@@ -62,7 +68,7 @@ class IssueRecord(NamedTuple):
     def to_json(self) -> dict[str, Json]:
         """Return the fields as `--json` prints them; times are ISO 8601 in UTC."""
         fields: dict[str, Json] = {
-            name: _plain(getattr(self, name)) for name in IssueRecord._fields
+            name: plain(getattr(self, name)) for name in IssueRecord._fields
         }
         fields["needs"] = {
             "gpus": self.needs.gpus,
@@ -134,71 +140,7 @@ class LeaseRecord:
 
     def to_json(self) -> dict[str, Json]:
         """Return the fields as `--json` prints them."""
-        return {name: _plain(getattr(self, name)) for name in LeaseRecord.__slots__}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRecord:
-    """One claim of an issue, ended or running (`outcome` is None)."""
-
-    id: str
-    issue_id: str
-    number: int
-    fence: int
-    actor: str
-    session: str | None
-    host: str
-    pid: int
-    git_commit: str | None
-    device: str | None
-    started_at: datetime
-    ended_at: datetime | None
-    outcome: AttemptOutcome | None
-    error: str | None
-    handoff: Handoff | None
-    cost_usd: float | None
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the fields as `--json` prints them."""
-        fields: dict[str, Json] = {
-            name: _plain(getattr(self, name)) for name in AttemptRecord.__slots__
-        }
-        fields["handoff"] = handoff_to_json(self.handoff)
-        return fields
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommentRecord:
-    """What somebody said about an issue."""
-
-    id: int
-    issue_id: str
-    author: str
-    text: str
-    fence: int | None
-    created_at: datetime
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the fields as `--json` prints them."""
-        return {name: _plain(getattr(self, name)) for name in CommentRecord.__slots__}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRecord:
-    """One write; `before` and `after` hold the fields that it changed."""
-
-    seq: int
-    issue_id: str | None
-    type: str
-    actor: str
-    fence: int | None
-    before: dict[str, Json]
-    after: dict[str, Json]
-    created_at: datetime
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the fields as `--json` prints them."""
-        return {name: _plain(getattr(self, name)) for name in EventRecord.__slots__}
+        return {name: plain(getattr(self, name)) for name in LeaseRecord.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,18 +157,6 @@ class EdgeRecord:
     def edge(self) -> Edge:
         """The edge as a draft has it."""
         return Edge(self.type, self.depends_on_id, self.gate)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssueDetail:
-    """An issue with everything that belongs to it."""
-
-    issue: IssueRecord
-    dependencies: tuple[EdgeRecord, ...]
-    dependents: tuple[EdgeRecord, ...]
-    comments: tuple[CommentRecord, ...]
-    attempts: tuple[AttemptRecord, ...]
-    lease: LeaseRecord | None
 
 
 def read_issue(row: DatabaseRow, labels: Sequence[str]) -> IssueRecord:
@@ -259,11 +189,11 @@ def _read_evidence(text: str) -> tuple[Evidence, ...]:
 
 _TIMES = ("not_before", "due_at", "created_at", "updated_at", "started_at", "closed_at")
 
-Row = TypeVar("Row", LeaseRecord, AttemptRecord, CommentRecord, EventRecord)
+Row = TypeVar("Row", bound=Slotted)
 
 
 def read_row(kind: type[Row], row: DatabaseRow) -> Row:
-    """Return the record of a row of its table."""
+    """Return the record of a row of its table; `kind` is a dataclass with the table's columns."""
     return kind(**{name: _convert(name, row[name]) for name in kind.__slots__})
 
 
@@ -289,11 +219,12 @@ def _convert(name: str, value: Any) -> Any:  # noqa: ANN401  # a column has any 
             return value
 
 
-def _plain(value: object) -> Json:
+def plain(value: object) -> Json:
+    """Return the value as JSON has it; times are ISO 8601 in UTC."""
     if isinstance(value, datetime):
         return to_text(value)
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool | dict):
         return value
     # Needs, evidence and handoffs are replaced by the caller.

@@ -6,18 +6,21 @@ A read takes no lock and waits for nobody; it sees what was committed when it be
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from arcfusion.core import store
 from arcfusion.core.database import Connection
 from arcfusion.core.home import Home
-from arcfusion.issues import graph, memory, reading
+from arcfusion.issues import graph, reading
 from arcfusion.issues.claims import Filter
 from arcfusion.issues.clock import Clock, read_database_clock
 from arcfusion.issues.draft import Needs
-from arcfusion.issues.memory import MemoryRecord
-from arcfusion.issues.record import EdgeRecord, EventRecord, IssueDetail, IssueRecord
+from arcfusion.issues.record import EdgeRecord, IssueRecord
 from arcfusion.issues.states import Status
+
+if TYPE_CHECKING:
+    from arcfusion.issues.history import EventRecord, IssueDetail
+    from arcfusion.issues.memory import MemoryRecord
 
 DEFAULT_LIMIT = 1_000_000
 
@@ -79,7 +82,7 @@ class View:
         """Return the id of the issue that was filed under the idempotency key."""
         return reading.find_idempotent(self._connection, key)
 
-    def show(self, issue_id: str) -> IssueDetail:
+    def show(self, issue_id: str) -> "IssueDetail":
         """Return the issue with its edges, comments, attempts and lease.
 
         Raises:
@@ -139,14 +142,16 @@ class View:
         *,
         after_seq: int = 0,
         limit: int = DEFAULT_LIMIT,
-    ) -> Sequence[EventRecord]:
+    ) -> "Sequence[EventRecord]":
         """Return what was written, in order, of one issue or of all."""
         return reading.events(self._connection, issue_id=issue_id, after_seq=after_seq, limit=limit)
 
-    def recall(self, query: str = "", limit: int = 10) -> Sequence[MemoryRecord]:
+    def recall(self, query: str = "", limit: int = 10) -> "Sequence[MemoryRecord]":
         """Return what is remembered about the query's words.
 
         Raises:
             MemoryUnknownError: nothing is.
         """
+        from arcfusion.issues import memory
+
         return memory.recall(self._connection, query, limit)

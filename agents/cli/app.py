@@ -3,16 +3,18 @@
 import importlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 
 from arcfusion import __version__
 from arcfusion.agents.cli.output import print_error, print_note
+from arcfusion.agents.cli.parameter import Command, Group
 from arcfusion.core.errors import ArcFusionError, BadInputError, ExitCode
 
-# One line a command. A module with `app` is a group of verbs, one with `command` is a command.
+# One line a command. A module with `command` is a command, one with `app` a group of verbs, one
+# with `VERBS` a group that loads only the verb that is asked for.
 COMMANDS: dict[str, str] = {
     "init": "arcfusion.agents.cli.init",
     "issue": "arcfusion.agents.cli.issue",
@@ -64,10 +66,16 @@ def _root(
     del version
 
 
-def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
-    """Return the application with the named commands; with all when none is named."""
+def build_app(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the application.
+
+    Args:
+        words: of the command line; the command and the verb that they begin with are loaded alone.
+            Without, or when they begin with none, everything is there.
+    """
     app = typer.Typer(
         name="arcfusion",
+        cls=Group,
         help="A lab in which agents look for better sequence models, and whose findings are true.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -75,22 +83,24 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for name in names:
+    # Loading twenty commands to run one would cost a light command a third of its time.
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
         module = importlib.import_module(COMMANDS[name])
-        if hasattr(module, "app"):
+        if hasattr(module, "VERBS"):
+            verbs = words[1:2] if len(words) > 1 and words[1] in module.VERBS else module.VERBS
+            app.add_typer(module.build_app(verbs), name=name)
+        elif hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name)(module.command)
+            app.command(name, cls=Command)(module.command)
     return app
 
 
 def main() -> None:
     """Run the command line; every error becomes one line on stderr and its exit code."""
-    # Loading twenty commands to run one would cost a light command a third of its time.
-    named = sys.argv[1] if len(sys.argv) > 1 else ""
     as_json = "--json" in sys.argv
     try:
-        code = build_app([named] if named in COMMANDS else COMMANDS)(standalone_mode=False)
+        code = build_app(sys.argv[1:])(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else ExitCode.DONE)
     except USAGE_ERROR as error:
         text = str(error) if "\n" in str(error) else error.format_message()

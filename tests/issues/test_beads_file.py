@@ -192,11 +192,13 @@ def test_the_command_line_reads_and_writes_beads(lab, tmp_path):
     path = tmp_path / "issues.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in BEADS))
     runner = CliRunner()
-    result = runner.invoke(issue_cli.app, ["import", "--file", str(path), "--format", "beads"])
+    result = runner.invoke(
+        issue_cli.build_app(), ["import", "--file", str(path), "--format", "beads"]
+    )
     assert result.exit_code == 0, result.output
     assert "5 issues imported, 0 known, 1 memories" in result.stdout
     assert "left out: " in result.stderr
     out = tmp_path / "out.jsonl"
-    result = runner.invoke(issue_cli.app, ["export", str(out), "--format", "beads"])
+    result = runner.invoke(issue_cli.build_app(), ["export", str(out), "--format", "beads"])
     assert result.exit_code == 0, result.output
     assert len(out.read_text().splitlines()) == 6

@@ -182,7 +182,7 @@ def test_a_kill_during_an_export_keeps_the_old_file(tmp_path):
 
 
 def invoke(*arguments: str, code: int = 0):
-    result = CliRunner().invoke(issue_cli.app, [*arguments], catch_exceptions=True)
+    result = CliRunner().invoke(issue_cli.build_app(), [*arguments], catch_exceptions=True)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         assert result.exception.exit_code == code
         raise result.exception

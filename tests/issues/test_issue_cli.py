@@ -18,7 +18,7 @@ HANDOFF = ["--tried", "one", "--result", "none", "--next", "two"]
 
 
 def invoke(*arguments: str):
-    result = CliRunner().invoke(issue_cli.app, [*arguments], catch_exceptions=True)
+    result = CliRunner().invoke(issue_cli.build_app(), [*arguments], catch_exceptions=True)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -165,9 +165,11 @@ def test_the_loser_of_a_claim_exits_13_with_one_json_error(lab):
 
 def test_ready_loads_nothing_heavy(lab):
     code = (
-        "import sys; from arcfusion.agents.cli import app, issue;"
-        "sys.argv = ['arcfusion', 'ready']; issue.app(standalone_mode=False);"
-        "heavy = {'sqlmodel', 'sqlalchemy', 'torch', 'numpy', 'rich', 'yaml', 'anthropic', 'git'};"
+        "import sys; from arcfusion.agents.cli import app;"
+        "sys.argv = ['arcfusion', 'issue', 'ready']; "
+        "app.build_app(sys.argv[1:])(standalone_mode=False);"
+        "heavy = {'sqlmodel', 'sqlalchemy', 'torch', 'numpy', 'rich', 'yaml', 'anthropic', 'git',"
+        " 'pydantic', 'arcfusion.agents.cli.issue.filing', 'arcfusion.issues.history'};"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -212,7 +212,7 @@ def test_the_suffix_picks_the_reader(lab):
     assert is_markdown(Path("p.MD"))
     assert not is_markdown(Path("p.yaml"))
     Path("p.md").write_text(PLAN, encoding="utf-8")
-    result = CliRunner().invoke(issue_cli.app, ["import", "--plan", "p.md", "--json"])
+    result = CliRunner().invoke(issue_cli.build_app(), ["import", "--plan", "p.md", "--json"])
     data = json.loads(result.stdout)["data"]
     assert data["new_keys"] == ["SCAN-1", "SCAN-2", "DATA-1"]
     assert data["too_large_keys"] == ["SCAN-1"]

@@ -172,7 +172,7 @@ def test_a_phase_starts_when_all_of_the_former_is_done_and_not_when_some_failed(
 
 
 def invoke(*arguments: str):
-    return CliRunner().invoke(issue_cli.app, [*arguments])
+    return CliRunner().invoke(issue_cli.build_app(), [*arguments])
 
 
 def test_the_commands_split_show_the_gate_and_refuse(queue, large):

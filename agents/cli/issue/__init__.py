@@ -1,43 +1,55 @@
 """`arcfusion issue`: the queue on the command line. One module a family of verbs."""
 
+import importlib
+from collections.abc import Iterable
+
 import typer
 
-from arcfusion.agents.cli.issue import (
-    dependency,
-    exchange,
-    filing,
-    listing,
-    memory,
-    planning,
-    working,
-)
+from arcfusion.agents.cli.parameter import Command, Group
 
-app = typer.Typer(help="The queue: what to do, who does it, how it ended.", no_args_is_help=True)
+# Module and name in it, by verb. Only the module of the verb that runs is loaded: the others cost
+# as much as a claim. A name that ends in `_app` is a group of verbs.
+VERBS: dict[str, str] = {
+    "create": "filing.create",
+    "ready": "listing.ready",
+    "list": "listing.list_issues",
+    "show": "listing.show",
+    "blocked": "listing.blocked",
+    "events": "listing.events",
+    "claim": "working.claim",
+    "heartbeat": "working.heartbeat",
+    "checkpoint": "working.checkpoint",
+    "release": "working.release",
+    "fail": "working.fail",
+    "close": "working.close",
+    "reopen": "filing.reopen",
+    "requeue": "filing.requeue",
+    "update": "filing.update",
+    "comment": "filing.comment",
+    "note": "filing.note",
+    "import": "exchange.import_issues",
+    "export": "exchange.export",
+    "verify": "exchange.verify",
+    "schedule": "planning.schedule",
+    "split": "planning.split",
+    "gate": "planning.gate",
+    "remember": "memory.remember",
+    "recall": "memory.recall",
+    "dep": "dependency.dep_app",
+    "label": "dependency.label_app",
+}
 
-app.command("create")(filing.create)
-app.command("ready")(listing.ready)
-app.command("list")(listing.list_issues)
-app.command("show")(listing.show)
-app.command("blocked")(listing.blocked)
-app.command("events")(listing.events)
-app.command("claim")(working.claim)
-app.command("heartbeat")(working.heartbeat)
-app.command("checkpoint")(working.checkpoint)
-app.command("release")(working.release)
-app.command("fail")(working.fail)
-app.command("close")(working.close)
-app.command("reopen")(filing.reopen)
-app.command("requeue")(filing.requeue)
-app.command("update")(filing.update)
-app.command("comment")(filing.comment)
-app.command("note")(filing.note)
-app.command("import")(exchange.import_issues)
-app.command("export")(exchange.export)
-app.command("verify")(exchange.verify)
-app.command("schedule")(planning.schedule)
-app.command("split")(planning.split)
-app.command("gate")(planning.gate)
-app.command("remember")(memory.remember)
-app.command("recall")(memory.recall)
-app.add_typer(dependency.dep_app, name="dep")
-app.add_typer(dependency.label_app, name="label")
+
+def build_app(verbs: Iterable[str] = VERBS) -> typer.Typer:
+    """Return the group with the named verbs; with all when none is named."""
+    app = typer.Typer(
+        help="The queue: what to do, who does it, how it ended.", no_args_is_help=True, cls=Group
+    )
+    for verb in verbs:
+        module, _, name = VERBS[verb].partition(".")
+        found = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=verb)
+        else:
+            app.command(verb, cls=Command)(found)
+    return app

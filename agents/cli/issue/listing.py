@@ -19,7 +19,8 @@ from arcfusion.agents.cli.output import Json, format_table, print_json, print_no
 
 if TYPE_CHECKING:
     from arcfusion.issues.draft import Json as JsonValue
-    from arcfusion.issues.record import IssueDetail, IssueRecord
+    from arcfusion.issues.history import IssueDetail
+    from arcfusion.issues.record import IssueRecord
     from arcfusion.issues.view import View
 
 BRIEF_TITLE_CHARACTERS = 72

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -166,6 +167,7 @@ _PARTS = {"labels", "dependencies", "comments", "attempts_made", "lease"}
 ISSUE_COLUMNS = tuple(
     name for name in IssueLine.model_fields if name not in {"kind", "schema_", *_PARTS}
 )
+_COLUMN_VALUES = itemgetter(*ISSUE_COLUMNS)
 
 Line = TypeVar("Line", bound=BaseModel)
 
@@ -180,21 +182,42 @@ def read_lines(lines: Iterable[str], *, name: str) -> Iterator[Document]:
     Raises:
         ImportFileError: a line is not one of an export; the message names it.
     """
-    for origin, fields in load_objects(lines, name=name):
-        if fields.get("kind") == "memory":
-            yield _memory(fields, origin)
-        else:
-            yield _issue(fields, origin)
+    for number, line in enumerate(lines, 1):
+        found = _read_plain(line)
+        if found is not None:
+            yield _document(found, _origin(name, number))
+            continue
+        for origin, fields in load_objects([line], name=name, first=number):
+            if fields.get("kind") == "memory":
+                yield _memory(fields, origin)
+            else:
+                yield _document(validate(IssueLine, fields, origin), origin)
 
 
-def load_objects(lines: Iterable[str], *, name: str) -> Iterator[tuple[str, JsonObject]]:
-    """Yield the JSON object of each line, with where it stands.
+def _read_plain(line: str) -> "IssueLine | None":
+    """Return an issue's line that is as it should be, parsed and checked in one pass.
+
+    None for all else, which `load_objects` and `validate` read or refuse in words. A line that
+    holds what may be a NaN or an Infinity goes there too: this parser lets them pass.
+    """
+    if "NaN" in line or "Infinity" in line:
+        return None
+    try:
+        return IssueLine.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def load_objects(
+    lines: Iterable[str], *, name: str, first: int = 1
+) -> Iterator[tuple[str, JsonObject]]:
+    """Yield the JSON object of each line, with where it stands; `first` numbers the first line.
 
     Raises:
         ImportFileError: a line is not a JSON object.
     """
-    for number, line in enumerate(lines, 1):
-        origin = f"{name}, line {number}"
+    for number, line in enumerate(lines, first):
+        origin = _origin(name, number)
         if not line.strip():
             continue
         try:
@@ -204,6 +227,10 @@ def load_objects(lines: Iterable[str], *, name: str) -> Iterator[tuple[str, Json
         if not isinstance(fields, dict):
             raise ImportFileError(f"{origin}: {line.strip()[:60]!r} is not a JSON object")
         yield origin, fields
+
+
+def _origin(name: str, number: int) -> str:
+    return f"{name}, line {number}"
 
 
 def validate(kind: type[Line], fields: JsonObject, origin: str) -> Line:
@@ -265,10 +292,8 @@ def _contradiction(document: IssueDocument) -> str | None:
     return None
 
 
-def _issue(fields: JsonObject, origin: str) -> IssueDocument:
-    line = validate(IssueLine, fields, origin)
-    fields = vars(line)
-    row: Row = {name: fields[name] for name in ISSUE_COLUMNS}
+def _document(line: IssueLine, origin: str) -> IssueDocument:
+    row: Row = dict(zip(ISSUE_COLUMNS, _COLUMN_VALUES(vars(line)), strict=True))
     row["metadata"] = canonical_json(line.metadata)
     row["needs_skills"] = canonical_json(line.needs_skills)
     row["evidence"] = canonical_json(_evidence(line.evidence, origin) if line.evidence else [])

@@ -1,6 +1,5 @@
 """Names that are made, not given: short base-36 digests of what they name."""
 
-import hashlib
 import json
 from collections.abc import Callable
 
@@ -9,6 +8,8 @@ ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 def digest(value: object) -> str:
     """Return the SHA-256 (hex) of the value's canonical JSON: sorted keys, no spaces, no NaN."""
+    import hashlib  # OpenSSL: most commands make no id
+
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -17,16 +17,12 @@ from arcfusion.issues import (
     closing,
     editing,
     graph,
-    importing,
     leases,
-    memory,
     reading,
-    splitting,
 )
 from arcfusion.issues.claims import Filter, Workplace
 from arcfusion.issues.clock import Clock, to_datetime
 from arcfusion.issues.config import QueueConfig
-from arcfusion.issues.document import IssueDocument, MemoryDocument
 from arcfusion.issues.draft import Draft, Edge, Json, Needs
 from arcfusion.issues.errors import DiskFailedError, DiskFullError, QueueBusyError
 from arcfusion.issues.evidence import Check, Evidence, EvidenceKind, verify
@@ -38,13 +34,16 @@ from arcfusion.issues.record import (
     LeaseRecord,
     read_row,
 )
-from arcfusion.issues.splitting import Part
 from arcfusion.issues.states import Outcome, Status
 from arcfusion.issues.transaction import Transaction
 from arcfusion.issues.view import View
 
+# What workers do not call all day is loaded where it is called.
 if TYPE_CHECKING:
+    from arcfusion.issues.document import IssueDocument, MemoryDocument
     from arcfusion.issues.history import CommentRecord
+    from arcfusion.issues.importing import Imported, IsSame
+    from arcfusion.issues.splitting import Part
 
 
 class Queue(View):
@@ -145,12 +144,14 @@ class Queue(View):
         with self._write() as tx:
             graph.remove_edge(tx, issue_id, edge)
 
-    def split(self, issue_id: str, parts: Sequence[Part]) -> Sequence[IssueRecord]:
+    def split(self, issue_id: str, parts: "Sequence[Part]") -> Sequence[IssueRecord]:
         """Make the issue an epic of smaller ones, and return those.
 
         Raises:
             SplitRefusedError: it can not be split now, or not into these parts.
         """
+        from arcfusion.issues import splitting
+
         with self._write() as tx:
             filed = splitting.split(tx, issue_id, parts, self.config)
         return [self.fetch(child) for child in filed]
@@ -314,22 +315,26 @@ class Queue(View):
 
     def remember(self, text: str, *, key: str | None = None, issue_id: str | None = None) -> str:
         """Keep a text for later workers; return its key."""
+        from arcfusion.issues import memory
+
         with self._write() as tx:
             return memory.remember(tx, text, key=key, issue_id=issue_id)
 
     def import_all(
         self,
-        documents: Sequence[IssueDocument],
-        memories: Sequence[MemoryDocument] = (),
+        documents: "Sequence[IssueDocument]",
+        memories: "Sequence[MemoryDocument]" = (),
         *,
-        is_same: importing.IsSame | None = None,
-    ) -> importing.Imported:
+        is_same: "IsSame | None" = None,
+    ) -> "Imported":
         """Write what an export holds and is not here yet: all of it or none.
 
         Raises:
             ImportFileError, IssueExistsError, DependencyUnknownError, DependencyCycleError: the
                 message names the file's line.
         """
+        from arcfusion.issues import importing
+
         with self._write() as tx:
             return importing.import_all(tx, documents, memories, is_same=is_same)
 

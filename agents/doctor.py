@@ -36,7 +36,7 @@ def examine() -> list[Check]:
     """Look at everything; nothing is written and no model code is run."""
     return [
         Check("python", "ok", sys.version.split()[0]),
-        _sqlite(),
+        check_sqlite(),
         _lab(),
         _sandbox(),
         _git(),
@@ -45,7 +45,8 @@ def examine() -> list[Check]:
     ]
 
 
-def _sqlite() -> Check:
+def check_sqlite() -> Check:
+    """Look at the version of SQLite that this Python has."""
     if sqlite3.sqlite_version_info >= FIXED_SQLITE:
         return Check("sqlite", "ok", sqlite3.sqlite_version)
     return Check(

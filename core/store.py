@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from arcfusion.core.database import SQLITE, Connection, Parameters
 from arcfusion.core.environment import describe_url
 from arcfusion.core.errors import ForeignDatabaseError, HomeNotFoundError
+from arcfusion.core.filesystem import check_local
 from arcfusion.core.home import LOCK_NAME, Home
 from arcfusion.core.lock import WriterLock
 
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 
     from arcfusion.core.postgres.connection import PostgresConnection
 
+    Verify = Callable[[EngineConnection], None]
+
 APPLICATION_ID = 0x41524346  # "ARCF"
 SCHEMA_HEAD = "0005"
+MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
 PRAGMAS = (
     "PRAGMA foreign_keys=ON",
@@ -45,8 +49,9 @@ class LabConnection(sqlite3.Connection):
 
     dialect = SQLITE
 
-    def __init__(self, path: Path, **options: Any) -> None:  # noqa: ANN401  # those of sqlite3
-        super().__init__(path, **options)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        name = f"{path.resolve().as_uri()}?mode=ro" if read_only else str(path)
+        super().__init__(name, uri=read_only, isolation_level=None)
         self.writer_lock = WriterLock(path.with_name(LOCK_NAME))
 
     def plain(self, sql: str, parameters: Parameters = (), /) -> Iterator[tuple[Any, ...]]:
@@ -105,10 +110,10 @@ def connect(home: Home) -> Connection:
 def _connect_file(home: Home) -> LabConnection:
     if not home.db_path.is_file():
         raise HomeNotFoundError(f"no database at {str(home.db_path)!r}: run `arcfusion init`")
-    connection = LabConnection(home.db_path, isolation_level=None)
+    connection = LabConnection(home.db_path)
     connection.row_factory = sqlite3.Row
     try:
-        _check_schema(connection, home.db_path)
+        check_schema(connection, home.db_path)
         for pragma in PRAGMAS:
             connection.execute(pragma)
     except BaseException:
@@ -117,7 +122,26 @@ def _connect_file(home: Home) -> LabConnection:
     return connection
 
 
-def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+def open_to_read(path: Path) -> LabConnection:
+    """Open a database file so that it can not be changed, whatever schema it has.
+
+    Raises:
+        ForeignDatabaseError: the file can not be opened.
+    """
+    try:
+        connection = LabConnection(path, read_only=True)
+    except sqlite3.DatabaseError as error:
+        raise ForeignDatabaseError(f"{str(path)!r} can not be opened ({error})") from error
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def read_version(connection: sqlite3.Connection, path: Path) -> str:
+    """Return the version of the lab's schema.
+
+    Raises:
+        ForeignDatabaseError: it is not a lab's database.
+    """
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:
@@ -127,10 +151,34 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
         (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.DatabaseError as error:
         raise ForeignDatabaseError(f"{str(path)!r} is not a readable database ({error})") from error
-    _check_version(repr(str(path)), version)
+    return str(version)
+
+
+def find_damage(connection: sqlite3.Connection) -> list[str]:
+    """Return what SQLite itself finds wrong: pages, indexes, constraints and foreign keys."""
+    pages = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
+    found = [] if pages == ["ok"] else pages
+    found += [
+        f"{table}, row {number}: it refers to a row of {parent} that is not there"
+        for table, number, parent, _ in connection.execute("PRAGMA foreign_key_check")
+    ]
+    return found
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is not a lab's database of this version's schema.
+
+    Raises:
+        ForeignDatabaseError: it is another one; the message says which.
+    """
+    _check_version(repr(str(path)), read_version(connection, path))
 
 
 def _check_remote(connection: "PostgresConnection", url: str) -> None:
+    _check_version(describe_url(url), _read_remote_version(connection, url))
+
+
+def _read_remote_version(connection: "PostgresConnection", url: str) -> str:
     application, version = connection.read_marker()
     if application is None and connection.count_tables() == 0:
         raise HomeNotFoundError(f"no lab in {describe_url(url)}: run `arcfusion init`")
@@ -138,7 +186,20 @@ def _check_remote(connection: "PostgresConnection", url: str) -> None:
         raise ForeignDatabaseError(
             f"{describe_url(url)} is not a lab's database: name an empty database or schema"
         )
-    _check_version(describe_url(url), version)
+    return version
+
+
+def read_server_version(url: str) -> str:
+    """Return the version of the schema of a lab's Postgres database.
+
+    Raises:
+        HomeNotFoundError: it is empty.
+        ForeignDatabaseError: it is not a lab's database.
+    """
+    from arcfusion.core.postgres.connection import PostgresConnection
+
+    with closing(PostgresConnection(url)) as connection:
+        return _read_remote_version(connection, url)
 
 
 def _check_version(name: str, version: str) -> None:
@@ -258,15 +319,18 @@ def create(home: Home) -> None:
 
     Raises:
         ForeignDatabaseError: what is there is not a lab's database.
+        NetworkFilesystemError: the home is on a network file system.
         BadInputError, DatabaseUnreachableError: `ARCFUSION_DB` can not be opened.
     """
     if home.database is not None:
         _create_remote(home, home.database)
-    elif home.db_path.exists():
+        return
+    check_local(home.path)
+    if home.db_path.exists():
         connect(home).close()
-    else:
-        with writer_lock(home):
-            upgrade(home)
+        return
+    with writer_lock(home):
+        migrate(home)
 
 
 def _create_remote(home: Home, url: str) -> None:
@@ -275,42 +339,50 @@ def _create_remote(home: Home, url: str) -> None:
     with closing(PostgresConnection(url)) as connection:
         is_empty = connection.count_tables() == 0
     if is_empty:
-        upgrade(home)
+        migrate(home)
     connect(home).close()
     home.remote_path.write_text(f"{describe_url(url)}\n")
 
 
-def upgrade(home: Home) -> None:
-    """Bring the database's schema to the newest version; loads Alembic.
+def migrate(home: Home, target: str = "head", verify: "Verify | None" = None) -> None:
+    """Bring the database's schema to a newer version, in one transaction; loads Alembic.
+
+    On SQLite the caller holds the writers' lock.
+
+    Args:
+        home: the lab.
+        target: the version.
+        verify: looks at the migrated tables before the commit; what it raises undoes all.
 
     Raises:
         ForeignDatabaseError: it is not a lab's database.
     """
     if home.database is None:
-        with closing(sqlite3.connect(home.db_path, isolation_level=None)) as opened:
+        with closing(LabConnection(home.db_path)) as opened:
             _claim_file(opened, home.db_path)
-        engine = _open_file_engine(lambda: sqlite3.connect(home.db_path, isolation_level=None))
+        engine = _open_file_engine(lambda: LabConnection(home.db_path))
         with engine.begin() as connection:
-            _migrate(connection)
+            _migrate(connection, target, verify)
         return
     from arcfusion.core.postgres.engine import claim, unwrapped
     from arcfusion.core.postgres.engine import open_engine as open_remote
 
     with unwrapped(home.database), open_remote(home.database).begin() as connection:
         claim(connection, home.database, APPLICATION_ID)
-        _migrate(connection)
+        _migrate(connection, target, verify)
 
 
-def _migrate(connection: "EngineConnection") -> None:
+def _migrate(connection: "EngineConnection", target: str, verify: "Verify | None") -> None:
     """Apply the pending steps; one that fails leaves the schema as it was."""
     from alembic import command
     from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, target)
+    if verify is not None:
+        verify(connection)
 
 
 def _claim_file(connection: sqlite3.Connection, path: Path) -> None:

@@ -118,6 +118,10 @@ class ReplayMismatchError(RefusedError):
     """The event log does not rebuild the tables."""
 
 
+class QueueDamagedError(RefusedError):
+    """The queue's tables break a rule."""
+
+
 class AlreadyClaimedError(LostGuardError):
     """Somebody else works on the issue: take another one."""
 

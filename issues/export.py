@@ -7,10 +7,10 @@ its labels, dependencies, comments, attempts and lease, where there are any. Tim
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from arcfusion.core.replacement import replace_file
 from arcfusion.issues.document import (
     IssueDocument,
     MemoryDocument,
@@ -92,31 +92,18 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
     Raises:
         ExportUnwritableError: the file can not be written; the old one is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        with (
+            replace_file(path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="\n") as file,
+        ):
             for line in lines:
                 file.write(line + "\n")
                 count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_directory(path.parent)
     except OSError as error:
         raise ExportUnwritableError(
             f"can not write {str(path)!r} ({error.strerror}): name a file in a folder that you "
             "can write"
         ) from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
     return count
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

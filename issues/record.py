@@ -67,9 +67,7 @@ class IssueRecord(NamedTuple):
 
     def to_json(self) -> dict[str, Json]:
         """Return the fields as `--json` prints them; times are ISO 8601 in UTC."""
-        fields: dict[str, Json] = {
-            name: plain(getattr(self, name)) for name in IssueRecord._fields
-        }
+        fields: dict[str, Json] = {name: plain(getattr(self, name)) for name in IssueRecord._fields}
         fields["needs"] = {
             "gpus": self.needs.gpus,
             "gpu_memory_bytes": self.needs.gpu_memory_bytes,

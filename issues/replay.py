@@ -97,8 +97,13 @@ class Tables:
 def verify(view: View) -> Verification:
     """Rebuild the tables from the events and compare them with the live ones."""
     with view.snapshot() as connection:
-        events = _read_events(connection)
-        live = read_tables(connection)
+        return verify_tables(connection)
+
+
+def verify_tables(connection: Connection) -> Verification:
+    """Do it within the transaction that the caller holds."""
+    events = _read_events(connection)
+    live = read_tables(connection)
     found, replayed = replay(events)
     found += compare(replayed, live)
     return Verification(

@@ -17,6 +17,9 @@ from arcfusion.core.errors import ArcFusionError, BadInputError, ExitCode
 # with `VERBS` a group that loads only the verb that is asked for.
 COMMANDS: dict[str, str] = {
     "init": "arcfusion.agents.cli.init",
+    "upgrade": "arcfusion.agents.cli.upgrade",
+    "backup": "arcfusion.agents.cli.backup",
+    "restore": "arcfusion.agents.cli.restore",
     "issue": "arcfusion.agents.cli.issue",
     "agent": "arcfusion.agents.cli.agent",
     "demo": "arcfusion.agents.cli.demo",

@@ -1,4 +1,4 @@
-"""Alembic's entry: run the steps in the open transaction of `core.store.upgrade`."""
+"""Alembic's entry: run the steps in the open transaction of `core.store.migrate`."""
 
 from alembic import context
 

@@ -30,6 +30,7 @@ VERBS: dict[str, str] = {
     "import": "exchange.import_issues",
     "export": "exchange.export",
     "verify": "exchange.verify",
+    "doctor": "doctor.doctor",
     "schedule": "planning.schedule",
     "split": "planning.split",
     "gate": "planning.gate",

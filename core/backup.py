@@ -198,7 +198,8 @@ def _copy(source: sqlite3.Connection, path: Path) -> None:
 
 
 def _refuse_broken(path: Path, check: Check) -> None:
-    with closing(store.open_to_read(path)) as connection:
+    # To write, though nothing is written: a read-only connection skips the constraints.
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         store.read_version(connection, path)
         problems = [*store.find_damage(connection), *check(connection)]
     if problems:

@@ -13,7 +13,7 @@ from arcfusion.core.database import SQLITE, Connection
 from arcfusion.core.store import LabConnection, find_damage
 from arcfusion.issues.blockers import count_blockers
 from arcfusion.issues.clock import read_database_clock
-from arcfusion.issues.states import BLOCKING_EDGES
+from arcfusion.issues.states import BLOCKING_EDGES, IssueType, Outcome, Size, Status
 
 SHOWN = 5
 _RESTORE = "stop the workers and restore the newest backup that is whole (`arcfusion restore`)"
@@ -102,6 +102,30 @@ def find_event_gaps(connection: Connection) -> list[str]:
 def _list(problems: Sequence[str]) -> str:
     more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     return "; ".join([*problems[:SHOWN], *more])
+
+
+def _integrity(connection: Connection) -> list[str]:
+    # A server keeps its own pages and constraints.
+    return find_damage(connection) if isinstance(connection, LabConnection) else []
+
+
+def _fields(connection: Connection) -> list[str]:
+    # Constraints of the table as well: integrity_check passes over them when it may not write.
+    kinds = {"status": Status, "type": IssueType, "size": Size, "outcome": Outcome}
+    unknown = " OR ".join(
+        f"{name} NOT IN ({', '.join(repr(word.value) for word in words)})"
+        for name, words in kinds.items()
+    )
+    rows = connection.execute(
+        "SELECT id, status, priority, type, size, outcome FROM issue WHERE "  # noqa: S608  # constants
+        f"{unknown} OR priority NOT BETWEEN 0 AND 4 OR blocked_by < 0 OR fence < 0"
+        " OR (status = 'closed') <> (closed_at IS NOT NULL)"
+        " OR (status = 'closed') <> (outcome IS NOT NULL)"
+    )
+    return [
+        f"{issue} is {status}, priority {priority}, {kind}, size {size}, outcome {outcome}"
+        for issue, status, priority, kind, size, outcome in rows
+    ]
 
 
 def _dangling(connection: Connection) -> list[str]:
@@ -224,6 +248,7 @@ def _replay(connection: Connection) -> list[str]:
 
 _RULES = (
     _Rule(check="integrity", holds="pages, indexes and foreign keys are whole", look=_integrity),
+    _Rule(check="fields", holds="status, type, size and outcome are known ones", look=_fields),
     _Rule(check="edges", holds="every dependency joins two issues", look=_dangling),
     _Rule(check="circles", holds="no issue waits for itself", look=_circles),
     _Rule(check="blockers", holds="each counter is that of the issue's edges", look=_counters),

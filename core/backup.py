@@ -199,7 +199,7 @@ def _copy(source: sqlite3.Connection, path: Path) -> None:
 
 def _refuse_broken(path: Path, check: Check) -> None:
     # To write, though nothing is written: a read-only connection skips the constraints.
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(store.LabConnection(path)) as connection:
         store.read_version(connection, path)
         problems = [*store.find_damage(connection), *check(connection)]
     if problems:

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arcfusion.core import store
 from arcfusion.core.backup import Check, ServerDatabaseError, back_up_file
@@ -100,8 +100,7 @@ def _migrate(home: Home, check: Check) -> None:
 
 
 def _refuse_damage(opened: "EngineConnection", check: Check) -> None:
-    connection = opened.connection.dbapi_connection
-    assert isinstance(connection, store.LabConnection)
+    connection: Any = opened.connection.dbapi_connection  # the LabConnection of `store.migrate`
     problems = [*store.find_damage(connection), *check(connection)]
     if problems:
         raise MigrationRefusedError(_refusal(problems[0]))

@@ -93,7 +93,7 @@ def find_event_gaps(connection: Connection) -> list[str]:
         if tables.fetchone() is None:
             return []
     rows = connection.execute(
-        "SELECT seq, last FROM (SELECT seq, lag(seq) OVER (ORDER BY seq) AS last FROM event) AS pair"
+        "SELECT seq, last FROM (SELECT seq, lag(seq) OVER (ORDER BY seq) AS last FROM event) AS p"
         " WHERE seq <> coalesce(last, 0) + 1 ORDER BY seq"
     ).fetchall()
     return [f"after event {last or 0} comes {seq}" for seq, last in rows]

@@ -19,6 +19,7 @@ from arcfusion.issues.replay import verify
 from arcfusion.issues.states import Outcome
 from arcfusion.issues.view import View
 
+pytestmark = pytest.mark.sqlite_file
 WRITERS = 8
 
 
@@ -193,9 +194,8 @@ def test_a_killed_backup_leaves_no_name_and_the_next_one_tidies_up(
         assert {finding.state for finding in examine(connection)} == {State.OK}
 
 
-def test_a_server_has_tools_of_its_own(
-    lab: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ARCFUSION_DB", "postgresql+psycopg://host/lab")
-    with pytest.raises(backup.ServerDatabaseError, match="pg_dump"):
-        backup.back_up(lab, tmp_path / "copy.db", check=find_event_gaps)
+def test_a_server_has_tools_of_its_own(lab: Home, tmp_path: Path) -> None:
+    home = Home(lab.path, "postgresql+psycopg://user:secret@host/lab")
+    with pytest.raises(backup.ServerDatabaseError, match="pg_dump") as refused:
+        backup.back_up(home, tmp_path / "copy.db", check=find_event_gaps)
+    assert "secret" not in str(refused.value)

@@ -154,6 +154,7 @@ def test_tables_that_are_not_whole_after_it_undo_the_migration(old_lab: Home) ->
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
+from arcfusion.core import store
 from arcfusion.core.home import Home
 from arcfusion.core.upgrade import upgrade
 import alembic.command, sqlalchemy
@@ -170,7 +171,11 @@ def run(limit):
         connection = connect(*arguments, **options)
         connection.set_trace_callback(trace)
         return connection
-    sqlite3.connect = sqlite3.dbapi2.connect = traced
+    def opened(self, *arguments, **options):
+        begin(self, *arguments, **options)
+        self.set_trace_callback(trace)
+    sqlite3.connect = traced
+    begin, store.LabConnection.__init__ = store.LabConnection.__init__, opened
     upgrade(Home(path), check=lambda _: [])
 
 for limit in map(int, sys.argv[2:]):

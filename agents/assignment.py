@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from arcfusion.agents.session import SessionLog
 from arcfusion.core.home import Home
+from arcfusion.core.store import Guard
 
 if TYPE_CHECKING:
     from arcfusion.core.sandbox.strength import Tier
@@ -33,6 +34,7 @@ class Assignment:
         tier: the weakest sandbox for generated code.
         log: the session's turns.
         check: raises when the claim is lost or the worker was asked to stop; called often.
+        guard: of every write: it raises when the claim has ended, in the write's transaction.
         say: tells the person who watches.
     """
 
@@ -45,6 +47,7 @@ class Assignment:
     tier: "Tier"
     log: SessionLog
     check: Callable[[], None]
+    guard: Guard
     say: Callable[[str], None]
 
 

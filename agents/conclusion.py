@@ -46,7 +46,7 @@ def conclude(assignment: Assignment, measured: Measured) -> Finding:
 def _load_comparisons(assignment: Assignment, measured: Measured) -> "list[ComparisonRecord]":
     from arcfusion.experiments.tables import ComparisonRecord
 
-    with store.session(assignment.home) as session:
+    with store.session(assignment.home, guard=assignment.guard) as session:
         found = [session.get(ComparisonRecord, one) for one in measured.comparison_ids]
     return [one for one in found if one is not None]
 
@@ -108,12 +108,12 @@ def _file_hypotheses(assignment: Assignment, measured: Measured) -> dict[str, st
         proposals = propose(load_landscape(connection, key), settled=settled_ids(connection, key))
     finally:
         connection.close()
-    with store.session(assignment.home) as session:
+    with store.session(assignment.home, guard=assignment.guard) as session:
         hypotheses = record_hypotheses(session, proposals, now=time.time())
     filed = {}
     for hypothesis in hypotheses:
         issue_id = _file(assignment, measured, hypothesis)
-        with store.session(assignment.home) as session:
+        with store.session(assignment.home, guard=assignment.guard) as session:
             file_hypothesis(session, hypothesis.id, issue_id)
         filed[issue_id] = hypothesis.statement
     return filed
@@ -139,7 +139,8 @@ def _file(assignment: Assignment, measured: Measured, hypothesis: "Hypothesis") 
             metadata={"study": _study(assignment, measured, hypothesis)},
             edges=(Edge(EdgeType.DISCOVERED_FROM, assignment.claim.issue_id),),
             idempotency_key=f"hypothesis:{hypothesis.id}",
-        )
+        ),
+        holding=assignment.claim.token,
     )
     return issue.id
 
@@ -189,12 +190,15 @@ def _publish(assignment: Assignment, review: Review) -> str | None:
         assignment.say("  no branch: the lab is not in a git repository")
         return None
     assignment.check()
-    commit = workspace.commit_files(
+    # Everything but the branch's name is made before: nobody waits for git in the transaction.
+    draft = workspace.draft_commit(
         review.branch, review.files, message=review.message, author=Author(assignment.actor)
     )
+    commit = draft.commit
     connection = store.connect(assignment.home)
     try:
-        with store.write(connection):
+        with store.write(connection, guard=assignment.guard):
+            workspace.move_branch(draft)
             connection.execute(
                 'INSERT INTO pull_request (issue_id, branch, "commit", title, body, state,'
                 " created_at) VALUES (?, ?, ?, ?, ?, 'open', ?)"

@@ -14,6 +14,7 @@ from arcfusion.core.errors import ArcFusionError, LostGuardError
 from arcfusion.core.home import Home
 
 if TYPE_CHECKING:
+    from arcfusion.core.database import Connection
     from arcfusion.issues.config import QueueConfig
     from arcfusion.issues.record import Claim
 
@@ -65,6 +66,17 @@ class Guard:
                 f"the claim on {self._claim.issue_id} was not renewed for"
                 f" {self._config.lease_s * (1 - MARGIN):.0f} s: this worker stops"
             )
+
+    def hold(self, connection: "Connection") -> None:
+        """Be the guard of the worker's writes: raise, or keep the claim until the commit.
+
+        Raises:
+            LostGuardError: the claim has ended, or is about to; nothing is written.
+        """
+        from arcfusion.issues import leases
+
+        self.check()
+        leases.hold(connection, self._claim, self._actor)
 
     def _beat(self) -> None:
         from arcfusion.issues.queue import Queue

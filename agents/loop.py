@@ -45,7 +45,7 @@ def run_study(assignment: Assignment, make_plan: Callable[[], Plan]) -> Finding:
     plan = settle_plan(assignment, make_plan)
     protocol, prepared = _prepare(assignment, plan)
     candidates, refused = design(assignment, plan, protocol)
-    save_architectures(assignment.home, candidates)
+    save_architectures(assignment.home, candidates, guard=assignment.guard)
     _check_context(assignment, plan)
     run_ids = _train(assignment, plan, protocol, prepared, candidates)
     comparison_ids, insight_ids = _compare(assignment, plan, protocol, candidates)
@@ -66,7 +66,12 @@ def settle_plan(assignment: Assignment, make_plan: Callable[[], Plan]) -> Plan:
     issue_id = assignment.claim.issue_id
     document = load_plan(assignment.home, issue_id)
     if document is None:
-        document = store_plan(assignment.home, issue_id, make_plan().model_dump(mode="json"))
+        document = store_plan(
+            assignment.home,
+            issue_id,
+            make_plan().model_dump(mode="json"),
+            guard=assignment.guard,
+        )
     plan = Plan.from_document(document)
     for entry in plan.entries:
         assignment.log.add(
@@ -139,7 +144,7 @@ def _gate(assignment: Assignment, candidate: "Candidate", protocol: "Protocol") 
         d_model=candidate.d_model,
         n_layers=candidate.n_layers,
     )
-    with store.session(assignment.home) as session:
+    with store.session(assignment.home, guard=assignment.guard) as session:
         registry.record_gates(
             session,
             candidate.fingerprint,
@@ -184,6 +189,7 @@ def _train(
         parallel=assignment.parallel,
         tier=assignment.tier,
         fence=assignment.claim.fence,
+        guard=assignment.guard,
         issue_id=assignment.claim.issue_id,
         commit=Workspace(assignment.home.workspace_path).resolve("HEAD"),
     )
@@ -209,7 +215,7 @@ def _compare(
     insight_ids: list[str] = []
     for candidate in candidates[1:]:
         try:
-            with store.session(assignment.home) as session:
+            with store.session(assignment.home, guard=assignment.guard) as session:
                 comparison = compare_architectures(
                     session,
                     baseline=candidates[0].fingerprint,

@@ -9,6 +9,7 @@ from arcfusion.core.home import Home
 
 if TYPE_CHECKING:
     from arcfusion.core.sandbox.strength import Tier
+    from arcfusion.core.store import Guard
     from arcfusion.experiments.candidate import Candidate
     from arcfusion.experiments.experiment import Progress
     from arcfusion.experiments.protocol import Protocol
@@ -93,6 +94,7 @@ def measure(
         NoTextError, TextTooShortError: the protocol's data is not usable; no run is planned.
     """
     from arcfusion.agents.workspace import Workspace
+    from arcfusion.core.store import unguarded
     from arcfusion.experiments.experiment import (
         Conditions,
         cancel,
@@ -101,7 +103,7 @@ def measure(
     )
 
     protocol, prepared = prepare_protocol(home, loaded.protocol)
-    save_architectures(home, loaded.candidates)
+    save_architectures(home, loaded.candidates, guard=unguarded)
     running: tuple[str, ...] = ()
 
     def watch(progress: "Progress") -> None:
@@ -112,6 +114,7 @@ def measure(
     conditions = Conditions(
         parallel=order.parallel,
         tier=order.tier,
+        guard=unguarded,
         commit=Workspace(home.workspace_path).resolve("HEAD"),
         replica=order.replica,
     )
@@ -125,7 +128,7 @@ def measure(
     return Done(protocol=protocol, run_ids=tuple(run_ids))
 
 
-def save_architectures(home: Home, candidates: "Sequence[Candidate]") -> None:
+def save_architectures(home: Home, candidates: "Sequence[Candidate]", *, guard: "Guard") -> None:
     """Put each candidate among the lab's architectures, once by what it builds."""
     import time
 
@@ -133,7 +136,7 @@ def save_architectures(home: Home, candidates: "Sequence[Candidate]") -> None:
     from arcfusion.core.library.tables import Architecture
     from arcfusion.core.spec import ArchSpec
 
-    with store.session(home) as session:
+    with store.session(home, guard=guard) as session:
         for one in candidates:
             if session.get(Architecture, one.architecture_id) is None:
                 spec = ArchSpec.from_yaml(one.spec_yaml) if one.spec_yaml else None

@@ -7,8 +7,11 @@ import time
 from dataclasses import dataclass
 
 from arcfusion.core import store
+from arcfusion.core.database import Connection
+from arcfusion.core.errors import LostGuardError
 from arcfusion.core.home import Home
 from arcfusion.core.ids import digest, short_id
+from arcfusion.core.store import Guard
 
 CHARACTERS_PER_TOKEN = 4  # a usual estimate for English and code; the check needs no more
 
@@ -26,8 +29,9 @@ class StoredTurn:
 class SessionLog:
     """The turns of one session, in the database, so that a successor can read them."""
 
-    def __init__(self, home: Home, *, issue_id: str, fence: int) -> None:
+    def __init__(self, home: Home, *, issue_id: str, fence: int, guard: Guard) -> None:
         self.home = home
+        self._guard = guard
         self.id = short_id("session", [issue_id, fence])
         self._issue_id = issue_id
         self._fence = fence
@@ -36,7 +40,7 @@ class SessionLog:
         """Record that work on the claim begins."""
         from arcfusion.agents.tables import Session
 
-        with store.session(self.home) as database:
+        with store.session(self.home, guard=self._guard) as database:
             database.merge(
                 Session(
                     id=self.id,
@@ -56,7 +60,7 @@ class SessionLog:
 
         from arcfusion.agents.tables import Turn
 
-        with store.session(self.home) as database:
+        with store.session(self.home, guard=self._guard) as database:
             count = database.exec(
                 select(func.count()).select_from(Turn).where(Turn.session_id == self.id)
             ).one()
@@ -88,23 +92,31 @@ class SessionLog:
         """Put the summary in the place of every turn so far; the old ones stay in the database."""
         connection = store.connect(self.home)
         try:
-            with store.write(connection):
+            with store.write(connection, guard=self._guard):
                 connection.execute("UPDATE turn SET compacted = 1 WHERE session_id = ?", (self.id,))
         finally:
             connection.close()
         self.add("summary", summary)
 
     def end(self, ending: str) -> None:
-        """Record how the session ended."""
+        """Record how the session ended, once: its claim has ended with it, or before."""
         connection = store.connect(self.home)
         try:
-            with store.write(connection):
+            with store.write(connection, guard=self._hold_own_row):
                 connection.execute(
-                    "UPDATE session SET ended_at = ?, ending = ? WHERE id = ?",
-                    (time.time(), ending, self.id),
+                    "UPDATE session SET ended_at = ?, ending = ? WHERE id = ? AND fence = ?",
+                    (time.time(), ending, self.id, self._fence),
                 )
         finally:
             connection.close()
+
+    def _hold_own_row(self, connection: Connection) -> None:
+        """Be the guard of the ending: the row of this fence is nobody else's, and not ended."""
+        row = connection.execute(
+            "SELECT ended_at FROM session WHERE id = ? AND fence = ?", (self.id, self._fence)
+        ).fetchone()
+        if row is not None and row["ended_at"] is not None:
+            raise LostGuardError(f"session {self.id} has ended already: nothing was written")
 
 
 def estimate_tokens(text: str) -> int:
@@ -124,11 +136,13 @@ def load_plan(home: Home, issue_id: str) -> dict[str, object] | None:
     return None if row is None else json.loads(row["document"])
 
 
-def store_plan(home: Home, issue_id: str, document: dict[str, object]) -> dict[str, object]:
+def store_plan(
+    home: Home, issue_id: str, document: dict[str, object], *, guard: Guard
+) -> dict[str, object]:
     """Store the plan unless the issue has one; return the one that holds."""
     connection = store.connect(home)
     try:
-        with store.write(connection):
+        with store.write(connection, guard=guard):
             connection.execute(
                 "INSERT INTO plan (issue_id, document, digest, created_at) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (issue_id) DO NOTHING",

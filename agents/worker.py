@@ -9,6 +9,7 @@ import importlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -116,10 +117,8 @@ def _work(
     report: WorkReport,
     say: Callable[[str], None],
 ) -> None:
-    from arcfusion.issues.states import Status
-
     role = role_of(claim.issue.labels)
-    log = SessionLog(home, issue_id=claim.issue_id, fence=claim.fence)
+    log = SessionLog(home, issue_id=claim.issue_id, fence=claim.fence, guard=guard.hold)
     assignment = Assignment(
         home=home,
         queue=queue,
@@ -130,18 +129,34 @@ def _work(
         tier=settings.tier,
         log=log,
         check=guard.check,
+        guard=guard.hold,
         say=say,
     )
     try:
-        log.begin(actor=settings.actor, role=role)
-        log.add("issue", f"{claim.issue.title}\n{claim.issue.description}")
-        finding: Finding = importlib.import_module(ROLES[role]).work(assignment)
-        _close(assignment, finding)
+        _work_on(assignment, role, report)
     except LostGuardError as error:
         # Nothing more is written for the issue: its next holder reads the database.
         log.end(f"lost: {error}")
         report.released[claim.issue_id] = str(error)
         say(f"  lost: {error}")
+
+
+def _work_on(assignment: Assignment, role: str, report: WorkReport) -> None:
+    """Bring the issue to its end, or give it back.
+
+    Raises:
+        LostGuardError: the claim has ended, whenever that was noticed.
+    """
+    from arcfusion.issues.states import Status
+
+    queue, claim, log, say = assignment.queue, assignment.claim, assignment.log, assignment.say
+    try:
+        log.begin(actor=assignment.actor, role=role)
+        log.add("issue", f"{claim.issue.title}\n{claim.issue.description}")
+        finding: Finding = importlib.import_module(ROLES[role]).work(assignment)
+        _close(assignment, finding)
+    except LostGuardError:
+        raise
     except (BadInputError, RefusedError) as error:
         # What is asked for can not be done as it is written: a person must say what is meant.
         queue.release(claim.token, _handoff(assignment, str(error)), status=Status.BLOCKED)
@@ -149,9 +164,11 @@ def _work(
         report.released[claim.issue_id] = str(error)
         say(f"  waits for a person: {error}")
     except KeyboardInterrupt:
-        _stop_runs(assignment)
-        queue.release(claim.token, _handoff(assignment, "interrupted by a person"))
-        log.end("interrupted")
+        with suppress(LostGuardError):  # what a lost claim left running is its next holder's
+            queue.heartbeat(claim.token)
+            _stop_runs(assignment)
+            queue.release(claim.token, _handoff(assignment, "interrupted by a person"))
+            log.end("interrupted")
         raise
     except ArcFusionError as error:
         queue.fail(claim.token, _handoff(assignment, str(error)), error=str(error))

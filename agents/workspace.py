@@ -52,6 +52,15 @@ class Author:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class CommitDraft:
+    """A commit that no branch has yet; `tip` is where its branch was, None when there was none."""
+
+    reference: str
+    commit: str
+    tip: str | None
+
+
 class Workspace:
     """A git repository to which agents add branches for review."""
 
@@ -143,11 +152,24 @@ class Workspace:
     ) -> str:
         """Add the files to the branch in one commit and return it; unchanged files make no commit.
 
-        A new branch starts at HEAD, or as a root commit in an empty repository.
+        Raises:
+            NotARepositoryError, GitError: as `draft_commit` and `move_branch`.
+        """
+        draft = self.draft_commit(branch, files, message=message, author=author)
+        self.move_branch(draft)
+        return draft.commit
+
+    def draft_commit(
+        self, branch: str, files: Mapping[str, str], *, message: str, author: Author
+    ) -> CommitDraft:
+        """Make the commit that adds the files to the branch; no branch is made or moved.
+
+        A new branch starts at HEAD, or as a root commit in an empty repository. Unchanged files
+        make no commit.
 
         Raises:
             NotARepositoryError: there is no repository.
-            GitError: git refused, or another process moved the branch in between.
+            GitError: git refused.
         """
         if not _BRANCH.fullmatch(branch) or ".." in branch or branch.endswith((".lock", "/")):
             raise BadInputError(f"{branch!r} is not a branch name that agents may use")
@@ -168,11 +190,19 @@ class Workspace:
                 self._git("update-index", "--add", "--cacheinfo", entry, environment=index)
             tree = self._git("write-tree", environment=index)
         if tip is not None and self._git("rev-parse", f"{tip}^{{tree}}") == tree:
-            return tip
+            return CommitDraft(reference, tip, tip)
         parents = [] if parent is None else ["-p", parent]
         commit = self._git(
             "commit-tree", tree, *parents, data=message.encode(), environment=author.environment
         )
-        # The old value guards against a second worker: the update fails when the branch has moved.
-        self._git("update-ref", "--end-of-options", reference, commit, tip or "0" * 40)
-        return commit
+        return CommitDraft(reference, commit, tip)
+
+    def move_branch(self, draft: CommitDraft) -> None:
+        """Let the branch point to the drafted commit.
+
+        Raises:
+            GitError: another process has made or moved the branch since the draft.
+        """
+        if draft.commit != draft.tip:
+            old = draft.tip or "0" * 40
+            self._git("update-ref", "--end-of-options", draft.reference, draft.commit, old)

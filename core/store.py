@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from arcfusion.core.database import SQLITE, Connection, Parameters
 from arcfusion.core.environment import describe_url
@@ -42,6 +42,14 @@ PRAGMAS = (
     # KiB. An import of 10,000 issues outgrows the 2 MB of the default and writes its pages twice.
     "PRAGMA cache_size=-65536",
 )
+
+
+# Looks in the open transaction whether its writer may still write, and raises when not.
+Guard = Callable[[Connection], None]
+
+
+def unguarded(_connection: Connection) -> None:
+    """Be the guard of a person, who writes without a claim."""
 
 
 class LabConnection(sqlite3.Connection):
@@ -222,11 +230,14 @@ def writer_lock(home: Home) -> Iterator[None]:
 
 
 @contextmanager
-def write(connection: Connection, *, is_structural: bool = True) -> Iterator[Connection]:
+def write(
+    connection: Connection, *, is_structural: bool = True, guard: Guard = unguarded
+) -> Iterator[Connection]:
     """One write transaction: commits when the block ends, rolls back when it raises.
 
     Args:
         connection: of `connect`.
+        guard: called before the block; a worker's holds its claim until the commit.
         is_structural: False only for what changes one issue and locks its rows itself
             (`core.postgres`); on SQLite all writes exclude each other.
     """
@@ -234,6 +245,7 @@ def write(connection: Connection, *, is_structural: bool = True) -> Iterator[Con
         connection.begin()
         if is_structural:
             exclude(connection)
+        guard(connection)
         yield connection
         connection.commit()
     except BaseException:
@@ -293,10 +305,11 @@ def _open_file_engine(opening: Callable[[], sqlite3.Connection]) -> "Engine":
 
 
 @contextmanager
-def session(home: Home) -> "Iterator[Session]":
+def session(home: Home, *, guard: Guard = unguarded) -> "Iterator[Session]":
     """One structural write through SQLModel: commits at the end, rolls back when it raises.
 
-    Keep it short: every other writer waits. Objects stay readable after the block.
+    Keep it short: every other writer waits. Objects stay readable after the block. The guard is
+    called before the block, as in `write`.
     """
     from sqlmodel import Session
 
@@ -314,7 +327,18 @@ def session(home: Home) -> "Iterator[Session]":
             from arcfusion.core.postgres.connection import POSTGRES
 
             opened.connection().exec_driver_sql(str(POSTGRES.lock_all))
+        guard(_face(home, opened))
         yield opened
+
+
+def _face(home: Home, opened: "Session") -> Connection:
+    """Return the session's own connection as `connect` would have opened it."""
+    raw: Any = opened.connection().connection.dbapi_connection
+    if home.database is None:
+        return cast("LabConnection", raw)  # the engine's creator opened it
+    from arcfusion.core.postgres.connection import PostgresConnection
+
+    return PostgresConnection.around(home.database, raw)
 
 
 def create(home: Home) -> None:

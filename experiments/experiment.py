@@ -17,6 +17,7 @@ from arcfusion.core.data.tokenizer import ByteTokenizer
 from arcfusion.core.home import Home
 from arcfusion.core.ids import short_id
 from arcfusion.core.sandbox.strength import Tier
+from arcfusion.core.store import Guard
 from arcfusion.experiments import registry
 from arcfusion.experiments.candidate import Candidate
 from arcfusion.experiments.launch import local
@@ -37,6 +38,7 @@ class Conditions:
     Attributes:
         parallel: trainings at the same time.
         tier: the weakest sandbox in which a model may be trained.
+        guard: of every write to the database; `store.unguarded` for a person.
         fence: of the attempt on whose behalf it is conducted; 0 without an issue.
         issue_id: on whose behalf; None for a person at the command line.
         commit: of the lab's repository; None outside one.
@@ -45,6 +47,7 @@ class Conditions:
 
     parallel: int
     tier: Tier
+    guard: Guard
     fence: int = 0
     issue_id: str | None = None
     commit: str | None = None
@@ -125,7 +128,7 @@ def conduct(
             _launch(job)
             running.append(job)
         tick(Progress(total, total - len(waiting) - len(running), tuple(j.run_id for j in running)))
-        running = [job for job in running if not _advance(home, job)]
+        running = [job for job in running if not _advance(home, job, conditions.guard)]
         time.sleep(POLL_S)
     return run_ids
 
@@ -147,7 +150,7 @@ def _plan(
 ) -> list[_Job]:
     jobs = []
     now = time.time()
-    with store.session(home) as session:
+    with store.session(home, guard=conditions.guard) as session:
         for candidate in candidates:
             facts = registry.ModelFacts(
                 name=candidate.name,
@@ -184,7 +187,7 @@ def _start(
 ) -> list[_Job]:
     """Mark the runs that are not done as running, and make their directories."""
     started = []
-    with store.session(home) as session:
+    with store.session(home, guard=conditions.guard) as session:
         for job in jobs:
             is_open = registry.start_run(
                 session,
@@ -220,11 +223,11 @@ def _launch(job: _Job) -> None:
         job.launches += 1
 
 
-def _advance(home: Home, job: _Job) -> bool:
+def _advance(home: Home, job: _Job, guard: Guard) -> bool:
     """Settle the run when it has ended, relaunch it when its supervisor died; say if it is over."""
     result = local.read_result(job.directory)
     if result is not None:
-        settle(home, job.run_id, result)
+        settle(home, job.run_id, result, guard=guard)
         return True
     if not local.is_alive(job.directory):
         if job.launches >= MAX_LAUNCHES:
@@ -236,7 +239,7 @@ def _advance(home: Home, job: _Job) -> bool:
     return False
 
 
-def settle(home: Home, run_id: str, result: RunResult) -> bool:
+def settle(home: Home, run_id: str, result: RunResult, *, guard: Guard) -> bool:
     """Record how a run ended; False when that was done before."""
-    with store.session(home) as session:
+    with store.session(home, guard=guard) as session:
         return registry.settle_run(session, run_id, result, now=time.time())

@@ -36,16 +36,35 @@ def guard(tx: Transaction, holding: Holding) -> Row:
         IssueUnknownError: there is no such issue.
         ClaimLostError: the claim is not the current one, or is another actor's.
     """
-    lease = tx.row(
-        "SELECT * FROM lease WHERE issue_id = ? AND fence = ? AND holder = ?"  # noqa: S608  # constants
-        + tx.connection.dialect.lock_rows,
-        holding.issue_id,
-        holding.fence,
-        tx.actor,
-    )
+    lease = _lock_lease(tx.connection, holding, tx.actor)
     if lease is None:
         raise _lost(tx, holding)
     return lease
+
+
+def hold(connection: Connection, holding: Holding, actor: str) -> None:
+    """Refuse a write of another table for a claim that has ended; it can not end before the commit.
+
+    Raises:
+        ClaimLostError: the claim is not the current one, or is another actor's.
+    """
+    if _lock_lease(connection, holding, actor) is None:
+        raise ClaimLostError(_explain_loss(holding, actor))
+
+
+def _lock_lease(connection: Connection, holding: Holding, actor: str) -> Row | None:
+    sql = "SELECT * FROM lease WHERE issue_id = ? AND fence = ? AND holder = ?"
+    found: Row | None = connection.execute(
+        sql + connection.dialect.lock_rows, (holding.issue_id, holding.fence, actor)
+    ).fetchone()
+    return found
+
+
+def _explain_loss(holding: Holding, actor: str) -> str:
+    return (
+        f"{actor!r} does not hold issue {holding.issue_id!r} with fence {holding.fence}: "
+        "the claim has ended; stop working on it, nothing was written"
+    )
 
 
 def end(
@@ -74,10 +93,7 @@ def end(
 
 def _lost(tx: Transaction, holding: Holding) -> ClaimLostError:
     tx.issue_row(holding.issue_id)
-    return ClaimLostError(
-        f"{tx.actor!r} does not hold issue {holding.issue_id!r} with fence {holding.fence}: "
-        "the claim has ended; stop working on it, nothing was written"
-    )
+    return ClaimLostError(_explain_loss(holding, tx.actor))
 
 
 def heartbeat(tx: Transaction, holding: Holding) -> Row:

@@ -80,22 +80,32 @@ class Queue(View):
 
     # What anybody may do.
 
-    def create(self, draft: Draft) -> IssueRecord:
+    def create(self, draft: Draft, *, holding: Holding | None = None) -> IssueRecord:
         """File an issue; the same idempotency key returns the one that was filed first.
 
+        Args:
+            draft: what to file.
+            holding: the claim on whose behalf a worker files it.
+
         Raises:
+            ClaimLostError: that claim has ended.
             IssueExistsError: the draft's id is taken.
             DependencyUnknownError, DependencyCycleError: an edge can not be stored.
         """
-        return self.create_all([draft])[0][0]
+        return self.create_all([draft], holding=holding)[0][0]
 
-    def create_all(self, drafts: Sequence[Draft]) -> list[tuple[IssueRecord, bool]]:
+    def create_all(
+        self, drafts: Sequence[Draft], *, holding: Holding | None = None
+    ) -> list[tuple[IssueRecord, bool]]:
         """File all or none, each with whether it is new; drafts may depend on each other by id.
 
         Raises:
-            IssueExistsError, DependencyUnknownError, DependencyCycleError: as `create`.
+            ClaimLostError, IssueExistsError, DependencyUnknownError, DependencyCycleError: as
+                `create`.
         """
         with self._write() as tx:
+            if holding is not None:
+                leases.guard(tx, holding)
             filed = editing.create_all(tx, drafts, self.config)
         return [(self.fetch(issue_id), is_new) for issue_id, is_new in filed]
 

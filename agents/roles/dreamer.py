@@ -47,7 +47,7 @@ def plan_dreams(assignment: Assignment, study: Study) -> Plan:
         seed = int(digest([assignment.claim.issue_id, assignment.seed, position])[:8], 16)
         parents = ranked[:N_PARENTS]
         for one in dream(strategy, seed=seed, n=study.n, parents=parents, known=known):
-            with store.session(assignment.home) as session:
+            with store.session(assignment.home, guard=assignment.guard) as session:
                 save_dream(session, one, now=datetime.now(UTC), issue_id=assignment.claim.issue_id)
             name = _unique(one.spec.name, taken)
             taken.add(name)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from arcfusion.core.database import Dialect, Parameters
 from arcfusion.core.environment import describe_url
@@ -92,12 +92,21 @@ class PostgresConnection:
         """The driver's own connection."""
         return self._raw
 
+    @classmethod
+    def around(cls, url: str, raw: "psycopg.Connection[Any]") -> Self:
+        """Return the face of an open connection in the transaction that it is in."""
+        face = cls.__new__(cls)
+        face._url, face._raw, face._is_begun = url, raw, True
+        return face
+
     def execute(self, sql: str, parameters: Parameters = (), /) -> "psycopg.Cursor[Any]":
         """Run one statement; without parameters, several with `;` between them."""
+        import psycopg
+
         if self._raw.closed and not self._is_begun:
             self._raw = open_raw(self._url)
         with explained(self._url):
-            cursor = self._raw.cursor(row_factory=_named)
+            cursor = psycopg.RawCursor(self._raw, row_factory=_named)
             return cursor.execute(translate(sql), _plain(parameters))
 
     def executemany(self, sql: str, rows: Iterable[Parameters], /) -> None:

@@ -7,6 +7,7 @@ from arcfusion.agents.session import SessionLog, estimate_tokens, load_plan, sto
 from arcfusion.core import store
 from arcfusion.core.home import Home
 from arcfusion.core.ids import digest
+from arcfusion.core.store import unguarded
 from arcfusion.issues.record import Claim
 
 PLAN = {"question": "q", "seeds": [0, 1]}
@@ -14,8 +15,8 @@ PLAN = {"question": "q", "seeds": [0, 1]}
 
 @pytest.fixture
 def log(home: Home, claim: Claim) -> SessionLog:
-    store_plan(home, claim.issue_id, PLAN)
-    log = SessionLog(home, issue_id=claim.issue_id, fence=claim.fence)
+    store_plan(home, claim.issue_id, PLAN, guard=unguarded)
+    log = SessionLog(home, issue_id=claim.issue_id, fence=claim.fence, guard=unguarded)
     log.begin(actor="tester", role="researcher")
     return log
 
@@ -80,8 +81,8 @@ def test_a_window_too_small_for_the_summary_hands_over(log: SessionLog, claim: C
 
 def test_the_first_plan_of_an_issue_holds(home: Home, claim: Claim) -> None:
     assert load_plan(home, claim.issue_id) is None
-    assert store_plan(home, claim.issue_id, PLAN) == PLAN
-    assert store_plan(home, claim.issue_id, {"question": "another"}) == PLAN
+    assert store_plan(home, claim.issue_id, PLAN, guard=unguarded) == PLAN
+    assert store_plan(home, claim.issue_id, {"question": "another"}, guard=unguarded) == PLAN
 
 
 def test_an_empty_text_still_costs_a_token() -> None:

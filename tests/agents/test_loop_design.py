@@ -9,6 +9,7 @@ from arcfusion.core import store
 from arcfusion.core.home import Home
 from arcfusion.core.sandbox.strength import Tier
 from arcfusion.core.spec import ArchSpec
+from arcfusion.core.store import unguarded
 from arcfusion.experiments.protocol import Protocol
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.record import Claim
@@ -37,8 +38,9 @@ def test_two_names_of_one_net_are_not_compared(home: Home, claim: Claim) -> None
             seed=0,
             parallel=1,
             tier=Tier.GOOD,
-            log=SessionLog(home, issue_id=claim.issue_id, fence=claim.fence),
+            log=SessionLog(home, issue_id=claim.issue_id, fence=claim.fence, guard=unguarded),
             check=lambda: None,
+            guard=unguarded,
             say=said.append,
         )
         with pytest.raises(GateRefusalError, match="twin: it builds the same net as mha"):

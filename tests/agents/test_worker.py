@@ -163,7 +163,7 @@ def test_the_handoff_names_what_was_planned(home: Home, tmp_path: Path) -> None:
 
     def work(assignment) -> Finding:
         entries = [{"name": "mha"}, {"name": "mamba"}]
-        store_plan(home, assignment.claim.issue_id, {"entries": entries})
+        store_plan(home, assignment.claim.issue_id, {"entries": entries}, guard=assignment.guard)
         raise KeyboardInterrupt
 
     issue_id = file_issue(home)

@@ -161,12 +161,12 @@ def add_label(tx: Transaction, issue_id: str, label: str) -> bool:
     """Put the label on the issue; False when it was there."""
     check_label(label)
     tx.issue_row(issue_id)
-    added = tx.run(
-        "INSERT INTO label (issue_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING", issue_id, label
-    )
-    if added:
-        tx.log(EventType.LABEL_ADDED, issue_id, after={"label": label})
-    return bool(added)
+    sql = "SELECT 1 FROM label WHERE issue_id = ? AND name = ?"
+    if tx.row(sql, issue_id, label) is not None:
+        return False
+    tx.run_one("INSERT INTO label (issue_id, name) VALUES (?, ?)", issue_id, label)
+    tx.log(EventType.LABEL_ADDED, issue_id, after={"label": label})
+    return True
 
 
 def remove_label(tx: Transaction, issue_id: str, label: str) -> None:

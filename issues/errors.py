@@ -134,6 +134,10 @@ class QueueBusyError(BusyError):
     """Another process kept the database locked; try again."""
 
 
+class WriteLostError(ArcFusionError):
+    """The database took a write and did nothing: nothing was written."""
+
+
 class DiskFullError(ArcFusionError):
     """The disk is full: nothing was written."""
 

@@ -105,9 +105,17 @@ def add_edge(tx: Transaction, issue_id: str, edge: Edge) -> bool:
     if issue_id == edge.depends_on_id:
         raise DependencyCycleError(f"issue {issue_id!r} can not depend on itself")
     gate = (edge.gate or Gate.ALL_CHILDREN) if edge.type is EdgeType.WAITS_FOR else None
-    added = tx.run(
+    known = tx.row(
+        "SELECT 1 FROM dependency WHERE issue_id = ? AND depends_on_id = ? AND type = ?",
+        issue_id,
+        edge.depends_on_id,
+        edge.type,
+    )
+    if known is not None:
+        return False
+    tx.run_one(
         "INSERT INTO dependency (issue_id, depends_on_id, type, gate, created_at, created_by)"
-        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        " VALUES (?, ?, ?, ?, ?, ?)",
         issue_id,
         edge.depends_on_id,
         edge.type,
@@ -115,8 +123,6 @@ def add_edge(tx: Transaction, issue_id: str, edge: Edge) -> bool:
         tx.now,
         tx.actor,
     )
-    if not added:
-        return False
     if edge.type in BLOCKING_EDGES:
         _refuse_cycle(tx, issue_id, edge)
         recount(tx, _touched(tx, issue_id, edge))

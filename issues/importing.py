@@ -25,6 +25,7 @@ from arcfusion.issues.errors import (
     DependencyUnknownError,
     ImportFileError,
     IssueExistsError,
+    WriteLostError,
 )
 from arcfusion.issues.states import BLOCKING_EDGES, EdgeType, EventType
 from arcfusion.issues.transaction import Transaction
@@ -61,13 +62,22 @@ def import_all(
     new = [document for document in documents if document.id not in known]
     _refuse_keys(tx, new)
     _refuse_dangling(tx, new)
+    before = _count_issues(tx)
     _insert(tx, new, _count_blockers(tx, new))
+    if _count_issues(tx) != before + len(new):
+        raise WriteLostError
     added = [memory for memory in memories if _insert_memory(tx, memory)]
     return Imported(
         new_ids=tuple(document.id for document in new),
         known_ids=tuple(document.id for document in documents if document.id in known),
         memories=len(added),
     )
+
+
+def _count_issues(tx: Transaction) -> int:
+    row = tx.row("SELECT count(*) FROM issue")
+    assert row is not None
+    return int(row[0])
 
 
 def _refuse_twins(documents: Iterable[IssueDocument]) -> None:

@@ -123,7 +123,7 @@ def checkpoint(tx: Transaction, holding: Holding, handoff: Handoff) -> None:
     """
     lease = guard(tx, holding)
     text = handoff.fit().to_json()
-    tx.run(
+    tx.run_one(
         "UPDATE attempt SET handoff = ? WHERE id = ? AND fence = ?",
         text,
         lease["attempt_id"],

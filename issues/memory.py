@@ -50,7 +50,7 @@ def remember(tx: Transaction, text: str, *, key: str | None, issue_id: str | Non
     if issue_id is not None:
         tx.issue_row(issue_id)
     before = tx.row("SELECT text FROM memory WHERE key = ?", name)
-    tx.run(
+    tx.run_one(
         "INSERT INTO memory (key, text, issue_id, actor, created_at, updated_at)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET text = excluded.text,"
         " issue_id = excluded.issue_id, actor = excluded.actor, updated_at = excluded.updated_at",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from arcfusion.core import store
 from arcfusion.core.database import Connection, Row
-from arcfusion.issues.errors import ClaimLostError, IssueUnknownError
+from arcfusion.issues.errors import ClaimLostError, IssueUnknownError, WriteLostError
 from arcfusion.issues.states import EventType
 
 Value = str | int | float | None
@@ -42,6 +42,15 @@ class Transaction:
     def run(self, sql: str, *parameters: Value) -> int:
         """Execute a write and return the number of rows that it changed."""
         return self.connection.execute(sql, parameters).rowcount
+
+    def run_one(self, sql: str, *parameters: Value) -> None:
+        """Execute a write of one row.
+
+        Raises:
+            WriteLostError: there is no such row, or the database did not take the new one.
+        """
+        if self.run(sql, *parameters) != 1:
+            raise WriteLostError
 
     def lock_lease(self, issue_id: str) -> None:
         """Lock the issue's lease, if it has one: before its row, in the order of every holder."""

@@ -51,8 +51,19 @@ class BadUsageError(BadInputError):
     """The command line is not one that the command takes."""
 
 
+class InterruptedByPersonError(ArcFusionError):
+    """Interrupted."""
+
+    exit_code = ExitCode.INTERRUPTED
+    retryable = True
+
+
 def _command_path(error: Any) -> str:  # noqa: ANN401  # a USAGE_ERROR
     return error.ctx.command_path if error.ctx is not None else "arcfusion"
+
+
+def _one_line(text: str) -> str:
+    return "no verb is named" if "\n" in text else text
 
 
 def _print_version(value: bool) -> None:
@@ -107,17 +118,17 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else ExitCode.DONE)
     except USAGE_ERROR as error:
         text = str(error) if "\n" in str(error) else error.format_message()
-        if "\n" in text:  # a group without a verb answers with its help
+        if "\n" in text and not as_json:  # a group without a verb answers with its help
             print_note(text)
         else:
-            message = f"{text.rstrip('.')}: see `{_command_path(error)} --help`"
+            message = f"{_one_line(text).rstrip('.')}: see `{_command_path(error)} --help`"
             print_error(BadUsageError(message), as_json=as_json)
         sys.exit(ExitCode.BAD_INPUT)
     except ArcFusionError as error:
         print_error(error, as_json=as_json)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print_note("interrupted")
+        print_error(InterruptedByPersonError(), as_json=as_json)
         sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone: send the exit flush nowhere, silently.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from arcfusion.core import store
+from arcfusion.core import lab_file, store
 from arcfusion.core.database import Connection
 from arcfusion.core.errors import (
     BadInputError,
@@ -64,7 +64,7 @@ def back_up(home: Home, path: Path, *, check: Check, overwrite: bool = False) ->
         ServerDatabaseError: the database is not SQLite's.
     """
     refuse_server(home)
-    with closing(store.open_to_read(home.db_path)) as source:
+    with closing(lab_file.open_to_read(home.db_path)) as source:
         store.check_schema(source, home.db_path)
         _refuse_target(home, path, overwrite=overwrite)
         back_up_file(source, path, check=check, overwrite=overwrite)
@@ -132,9 +132,9 @@ def open_backup(path: Path) -> sqlite3.Connection:
     """
     if not path.is_file():
         raise BackupUnreadableError(f"there is no file {str(path)!r}: name a backup")
-    connection = store.open_to_read(path)
+    connection = lab_file.open_to_read(path)
     try:
-        _refuse_newer(path, store.read_version(connection, path))
+        _refuse_newer(path, lab_file.read_version(connection, path))
     except BaseException:
         connection.close()
         raise
@@ -199,9 +199,9 @@ def _copy(source: sqlite3.Connection, path: Path) -> None:
 
 def _refuse_broken(path: Path, check: Check) -> None:
     # To write, though nothing is written: a read-only connection skips the constraints.
-    with closing(store.LabConnection(path)) as connection:
-        store.read_version(connection, path)
-        problems = [*store.find_damage(connection), *check(connection)]
+    with closing(lab_file.LabConnection(path)) as connection:
+        lab_file.read_version(connection, path)
+        problems = [*lab_file.find_damage(connection), *check(connection)]
     if problems:
         raise BackupBrokenError(_broken(problems[0]))
 

@@ -94,5 +94,9 @@ class DatabaseFullError(ArcFusionError):
     """The database's disk is full: nothing was written."""
 
 
+class DatabaseFailedError(ArcFusionError):
+    """The disk failed: nothing was written."""
+
+
 class DatabaseUnreachableError(BusyError):
     """The database's server does not answer; try again."""

@@ -15,11 +15,19 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from arcfusion.core.database import SQLITE, Connection, Parameters
+from arcfusion.core.database import Connection
 from arcfusion.core.environment import describe_url
 from arcfusion.core.errors import ForeignDatabaseError, HomeNotFoundError
 from arcfusion.core.filesystem import check_local
-from arcfusion.core.home import LOCK_NAME, Home
+from arcfusion.core.home import Home
+from arcfusion.core.lab_file import (
+    APPLICATION_ID,
+    PRAGMAS,
+    LabConnection,
+    claim_file,
+    explained,
+    read_version,
+)
 from arcfusion.core.lock import WriterLock
 
 if TYPE_CHECKING:
@@ -31,67 +39,14 @@ if TYPE_CHECKING:
 
     Verify = Callable[[EngineConnection], None]
 
-APPLICATION_ID = 0x41524346  # "ARCF"
 SCHEMA_HEAD = "0005"
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_TIMEOUT_MS = 30_000
-PRAGMAS = (
-    "PRAGMA foreign_keys=ON",
-    "PRAGMA synchronous=FULL",
-    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
-    # KiB. An import of 10,000 issues outgrows the 2 MB of the default and writes its pages twice.
-    "PRAGMA cache_size=-65536",
-)
-
-
 # Looks in the open transaction whether its writer may still write, and raises when not.
 Guard = Callable[[Connection], None]
 
 
 def unguarded(_connection: Connection) -> None:
     """Be the guard of a person, who writes without a claim."""
-
-
-class LabConnection(sqlite3.Connection):
-    """A connection and the lock of its database: like it, of one thread and not for a fork."""
-
-    dialect = SQLITE
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        name = f"{path.resolve().as_uri()}?mode=ro" if read_only else str(path)
-        super().__init__(name, uri=read_only, isolation_level=None)
-        self.writer_lock = WriterLock(path.with_name(LOCK_NAME))
-
-    def plain(self, sql: str, parameters: Parameters = (), /) -> Iterator[tuple[Any, ...]]:
-        """Yield rows without names."""
-        cursor = self.cursor()
-        cursor.row_factory = None
-        yield from cursor.execute(sql, parameters)
-
-    def begin(self, *, read_only: bool = False) -> None:
-        """Open a transaction; a writer waits for its turn."""
-        if read_only:
-            self.execute("BEGIN")
-            return
-        self.writer_lock.acquire()
-        self.execute("BEGIN IMMEDIATE")
-
-    def commit(self) -> None:
-        """End the transaction and let the next writer in."""
-        super().commit()
-        self.writer_lock.release()
-
-    def rollback(self) -> None:
-        """Forget the transaction, if one is open, and let the next writer in."""
-        try:
-            super().rollback()
-        finally:
-            self.writer_lock.release()
-
-    def close(self) -> None:
-        """Close the connection and the lock's file."""
-        super().close()
-        self.writer_lock.close()
 
 
 def connect(home: Home) -> Connection:
@@ -128,52 +83,6 @@ def _connect_file(home: Home) -> LabConnection:
         connection.close()
         raise
     return connection
-
-
-def open_to_read(path: Path) -> LabConnection:
-    """Open a database file so that it can not be changed, whatever schema it has.
-
-    Raises:
-        ForeignDatabaseError: the file can not be opened.
-    """
-    try:
-        connection = LabConnection(path, read_only=True)
-    except sqlite3.DatabaseError as error:
-        raise ForeignDatabaseError(f"{str(path)!r} can not be opened ({error})") from error
-    connection.row_factory = sqlite3.Row
-    return connection
-
-
-def read_version(connection: sqlite3.Connection, path: Path) -> str:
-    """Return the version of the lab's schema.
-
-    Raises:
-        ForeignDatabaseError: it is not a lab's database.
-    """
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        if application != APPLICATION_ID:
-            raise ForeignDatabaseError(
-                f"{str(path)!r} is not a lab's database: move it away and run `arcfusion init`"
-            )
-        (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise ForeignDatabaseError(f"{str(path)!r} is not a readable database ({error})") from error
-    return str(version)
-
-
-def find_damage(connection: sqlite3.Connection) -> list[str]:
-    """Return what SQLite itself finds wrong: pages, indexes, constraints and foreign keys.
-
-    SQLite passes over CHECK constraints when the connection is read-only (seen with 3.40.1).
-    """
-    pages = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
-    found = [] if pages == ["ok"] else pages
-    found += [
-        f"{table}, row {number}: it refers to a row of {parent} that is not there"
-        for table, number, parent, _ in connection.execute("PRAGMA foreign_key_check")
-    ]
-    return found
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> None:
@@ -241,17 +150,32 @@ def write(
         is_structural: False only for what changes one issue and locks its rows itself
             (`core.postgres`); on SQLite all writes exclude each other.
     """
-    try:
-        connection.begin()
-        if is_structural:
-            exclude(connection)
-        guard(connection)
-        yield connection
-        connection.commit()
-    except BaseException:
-        # A full disk rolls back by itself: a second rollback would hide the first error.
-        connection.rollback()
-        raise
+    with explained():
+        try:
+            connection.begin()
+            if is_structural:
+                exclude(connection)
+            guard(connection)
+            yield connection
+            connection.commit()
+        except BaseException:
+            # A full disk rolls back by itself: a second rollback would hide the first error.
+            connection.rollback()
+            raise
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Raise what SQLAlchemy wraps as `write` would."""
+    from sqlalchemy.exc import OperationalError
+
+    with explained():
+        try:
+            yield
+        except OperationalError as error:
+            if not isinstance(error.orig, sqlite3.OperationalError):
+                raise
+            raise error.orig from error
 
 
 def exclude(connection: Connection) -> None:
@@ -316,6 +240,7 @@ def session(home: Home, *, guard: Guard = unguarded) -> "Iterator[Session]":
     engine = open_engine(home)
     with ExitStack() as stack:
         if home.database is None:
+            stack.enter_context(_unwrapped())
             stack.enter_context(writer_lock(home))
         else:
             from arcfusion.core.postgres.engine import unwrapped
@@ -386,7 +311,7 @@ def migrate(home: Home, target: str = "head", verify: "Verify | None" = None) ->
     """
     if home.database is None:
         with closing(LabConnection(home.db_path)) as opened:
-            _claim_file(opened, home.db_path)
+            claim_file(opened, home.db_path)
         engine = _open_file_engine(lambda: LabConnection(home.db_path))
         with engine.begin() as connection:
             _migrate(connection, target, verify)
@@ -410,17 +335,3 @@ def _migrate(connection: "EngineConnection", target: str, verify: "Verify | None
     command.upgrade(config, target)
     if verify is not None:
         verify(connection)
-
-
-def _claim_file(connection: sqlite3.Connection, path: Path) -> None:
-    """Mark a new file as a lab's; refuse one that is somebody else's."""
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application != APPLICATION_ID:
-            if tables or application:
-                raise ForeignDatabaseError(f"{str(path)!r} is not a lab's database")
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.DatabaseError as error:
-        raise ForeignDatabaseError(f"{str(path)!r} is not a readable database ({error})") from error

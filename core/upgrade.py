@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arcfusion.core import store
+from arcfusion.core import lab_file, store
 from arcfusion.core.backup import Check, ServerDatabaseError, back_up_file
 from arcfusion.core.errors import ForeignDatabaseError, HomeNotFoundError, RefusedError
 from arcfusion.core.home import Home
@@ -61,20 +61,20 @@ def upgrade(home: Home, *, check: Check, without_backup: bool = False) -> Upgrad
         raise HomeNotFoundError(f"no database at {str(home.db_path)!r}: run `arcfusion init`")
     # Nobody can write between the backup and the migration.
     with store.writer_lock(home):
-        with closing(store.open_to_read(home.db_path)) as connection:
+        with closing(lab_file.open_to_read(home.db_path)) as connection:
             before = _read_known_version(connection, home.db_path)
             if before == store.SCHEMA_HEAD:
                 return Upgrade(before=before, after=before, backup=None)
             backup = home.db_path.with_name(f"{home.db_path.name}.{before}.bak")
             back_up_file(connection, backup, check=check)
         _migrate(home, check)
-        with closing(store.open_to_read(home.db_path)) as connection:
-            after = store.read_version(connection, home.db_path)
+        with closing(lab_file.open_to_read(home.db_path)) as connection:
+            after = lab_file.read_version(connection, home.db_path)
     return Upgrade(before=before, after=after, backup=backup)
 
 
 def _read_known_version(connection: sqlite3.Connection, path: Path) -> str:
-    version = store.read_version(connection, path)
+    version = lab_file.read_version(connection, path)
     _refuse_unknown(version, repr(str(path)))
     return version
 
@@ -101,7 +101,7 @@ def _migrate(home: Home, check: Check) -> None:
 
 def _refuse_damage(opened: "EngineConnection", check: Check) -> None:
     connection: Any = opened.connection.dbapi_connection  # the LabConnection of `store.migrate`
-    problems = [*store.find_damage(connection), *check(connection)]
+    problems = [*lab_file.find_damage(connection), *check(connection)]
     if problems:
         raise MigrationRefusedError(_refusal(problems[0]))
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from arcfusion.core.database import SQLITE, Connection
-from arcfusion.core.store import LabConnection, find_damage
+from arcfusion.core.lab_file import LabConnection, find_damage
 from arcfusion.issues.blockers import count_blockers
 from arcfusion.issues.clock import read_database_clock
 from arcfusion.issues.states import BLOCKING_EDGES, IssueType, Outcome, Size, Status

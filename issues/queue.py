@@ -4,13 +4,12 @@
 the work opens its own. A call that returns has been committed; a call that raises wrote nothing.
 """
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from arcfusion.core import store
-from arcfusion.core.errors import DatabaseBusyError, DatabaseFullError
+from arcfusion.core.errors import DatabaseBusyError, DatabaseFailedError, DatabaseFullError
 from arcfusion.core.home import Home
 from arcfusion.issues import (
     claims,
@@ -357,20 +356,12 @@ class Queue(View):
                 )
                 yield tx
                 tx.write_events()
-        except sqlite3.OperationalError as error:
-            match error.sqlite_errorcode & 0xFF:
-                case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                    raise QueueBusyError from error
-                case sqlite3.SQLITE_FULL:
-                    raise DiskFullError from error
-                case sqlite3.SQLITE_IOERR:
-                    raise DiskFailedError from error
-                case _:
-                    raise
         except DatabaseBusyError as error:
             raise QueueBusyError(str(error)) from error
         except DatabaseFullError as error:
             raise DiskFullError(str(error)) from error
+        except DatabaseFailedError as error:
+            raise DiskFailedError from error
 
     @contextmanager
     def _write_one(self) -> Iterator[Transaction]:

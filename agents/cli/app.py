@@ -128,7 +128,10 @@ def main() -> None:
         print_error(error, as_json=as_json)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print_error(InterruptedByPersonError(), as_json=as_json)
+        if as_json:
+            print_error(InterruptedByPersonError(), as_json=True)
+        else:
+            print_note("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone: send the exit flush nowhere, silently.

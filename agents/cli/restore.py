@@ -14,12 +14,12 @@ def command(
     json: Json = False,
 ) -> None:
     """Make a lab in the working directory from a backup; only where there is none yet."""
-    from arcfusion.core import backup, store
+    from arcfusion.core import backup, lab_file, store
     from arcfusion.core.home import new_home
     from arcfusion.issues.examination import find_event_gaps
 
     with closing(backup.open_backup(file)) as source:
-        version = store.read_version(source, file)
+        version = lab_file.read_version(source, file)
         home = new_home(Path.cwd())
         backup.restore(home, source, check=find_event_gaps)
     if json:

@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
 from arcfusion.agents import tables as agents_tables
-from arcfusion.core import store
+from arcfusion.core import lab_file, store
 from arcfusion.core.home import new_home
 from arcfusion.core.library import tables as core_tables
 from arcfusion.experiments import tables as experiments_tables
@@ -37,5 +37,5 @@ def test_a_fresh_database_is_durable_and_marked(tmp_path: Path) -> None:
     assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     connection.close()
     raw = sqlite3.connect(home.db_path)
-    assert raw.execute("PRAGMA application_id").fetchone()[0] == store.APPLICATION_ID
+    assert raw.execute("PRAGMA application_id").fetchone()[0] == lab_file.APPLICATION_ID
     raw.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arcfusion.core import backup, store
+from arcfusion.core import backup, lab_file, store
 from arcfusion.core.errors import ForeignDatabaseError
 from arcfusion.core.home import Home, new_home
 from arcfusion.issues.draft import Draft
@@ -190,7 +190,7 @@ def test_a_killed_backup_leaves_no_name_and_the_next_one_tidies_up(
     queue.create(Draft(title="the lab goes on"))
     backup.back_up(queue.home, copy, check=find_event_gaps)
     assert not list(tmp_path.glob(".copy.db.*"))
-    with closing(store.open_to_read(copy)) as connection:
+    with closing(lab_file.open_to_read(copy)) as connection:
         assert {finding.state for finding in examine(connection)} == {State.OK}
 
 

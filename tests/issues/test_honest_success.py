@@ -12,11 +12,13 @@ import typer
 
 from arcfusion.agents.cli import app as cli
 from arcfusion.agents.cli import issue as issue_cli
-from arcfusion.core import errors, store
+from arcfusion.core import errors, lab_file, store
 from arcfusion.core.home import Home
 from arcfusion.issues.draft import Draft, Edge
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.states import EdgeType, Outcome
+
+pytestmark = pytest.mark.sqlite_file
 
 READING = {
     *("ready", "list", "show", "blocked", "events", "export", "verify", "doctor"),
@@ -171,7 +173,6 @@ def files(full_lab: Home, tmp_path: Path, monkeypatch, capsys) -> None:
     capsys.readouterr()
 
 
-@pytest.mark.sqlite_file
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("name", WRITING)
 def test_a_verb_that_writes_says_so_after_it_is_written(
@@ -195,7 +196,6 @@ def ignore(home: Home, tables: tuple[str, ...]) -> None:
                 )
 
 
-@pytest.mark.sqlite_file
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("name", WRITING)
 def test_a_verb_whose_write_was_lost_reports_no_success(
@@ -212,13 +212,12 @@ def test_a_verb_whose_write_was_lost_reports_no_success(
     assert picture(full_lab) == before
 
 
-@pytest.mark.sqlite_file
 @pytest.mark.parametrize(("error", "code"), [("DatabaseBusyError", 4), ("DatabaseFullError", 1)])
 def test_a_busy_or_full_database_has_its_code(
     error: str, code: int, full_lab: Home, monkeypatch, capsys
 ) -> None:
     kind = getattr(errors, error)
-    monkeypatch.setattr(store.LabConnection, "commit", raiser(kind))
+    monkeypatch.setattr(lab_file.LabConnection, "commit", raiser(kind))
     before = picture(full_lab)
     got, out, err = run(monkeypatch, capsys, "note", "a-free", "text")
     assert (got, out) == (code, "")

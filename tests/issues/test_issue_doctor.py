@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from arcfusion.agents.cli import app as cli
-from arcfusion.core import store
+from arcfusion.core import lab_file, store
 from arcfusion.core.home import Home
 from arcfusion.issues.draft import Draft, Edge
 from arcfusion.issues.examination import Finding, State, examine
@@ -128,7 +128,7 @@ def damage(home: Home, *statements: str) -> None:
 
 
 def look(home: Home, *, deep: bool = False) -> list[Finding]:
-    with closing(store.open_to_read(home.db_path)) as connection:
+    with closing(lab_file.open_to_read(home.db_path)) as connection:
         return list(examine(connection, deep=deep))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from arcfusion.core import store
+from arcfusion.core import lab_file, store
 from arcfusion.core.errors import ForeignDatabaseError
 from arcfusion.core.home import Home, new_home
 from arcfusion.core.upgrade import MigrationRefusedError, upgrade
@@ -76,8 +76,8 @@ def read_rows(path: Path) -> dict[str, list[dict[str, object]]]:
 
 
 def read_version(path: Path) -> str:
-    with closing(store.open_to_read(path)) as connection:
-        return store.read_version(connection, path)
+    with closing(lab_file.open_to_read(path)) as connection:
+        return lab_file.read_version(connection, path)
 
 
 def test_an_old_lab_is_refused_by_every_read_and_changed_by_none(old_lab: Home) -> None:
@@ -104,7 +104,7 @@ def test_an_upgrade_keeps_every_row_and_the_lab_as_it_was_beside_it(old_lab: Hom
         claim = queue.claim()
         queue.close(claim.token, Outcome.WONTDO, reason="the lab works")
         queue.create(Draft(title="new"))
-    with closing(store.open_to_read(old_lab.db_path)) as connection:
+    with closing(lab_file.open_to_read(old_lab.db_path)) as connection:
         wrong = [f for f in examine(connection) if f.state is State.WRONG]
     assert wrong == []
 
@@ -175,7 +175,7 @@ def run(limit):
         begin(self, *arguments, **options)
         self.set_trace_callback(trace)
     sqlite3.connect = traced
-    begin, store.LabConnection.__init__ = store.LabConnection.__init__, opened
+    begin, lab_file.LabConnection.__init__ = lab_file.LabConnection.__init__, opened
     upgrade(Home(path), check=lambda _: [])
 
 for limit in map(int, sys.argv[2:]):

@@ -48,11 +48,11 @@ def doctor(
 
 
 def _look_at_tables(home: "Home", *, deep: bool) -> "Iterator[Finding]":
-    from arcfusion.core import store
+    from arcfusion.core import lab_file, store
     from arcfusion.core.errors import ForeignDatabaseError
     from arcfusion.issues.examination import Finding, State, examine
 
-    with closing(store.open_to_read(home.db_path)) as connection:
+    with closing(lab_file.open_to_read(home.db_path)) as connection:
         try:
             store.check_schema(connection, home.db_path)
         except ForeignDatabaseError as error:

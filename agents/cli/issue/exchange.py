@@ -1,7 +1,5 @@
 """`arcfusion issue export`, `import` and `verify`: the queue as a file, and its log as a proof."""
 
-import gc
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +12,7 @@ from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
 from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from arcfusion.issues.export import Document
     from arcfusion.issues.importing import Imported
@@ -78,8 +76,10 @@ def import_issues(
         filing.import_plan(plan, actor, json)
         return
     assert file is not None
-    with open_queue(actor) as queue, _without_collector():
-        done = (_import_beads if file_format is FileFormat.BEADS else _import_lines)(queue, file)
+    from arcfusion.issues.exchange import import_file
+
+    with open_queue(actor) as queue:
+        done = (_import_beads if file_format is FileFormat.BEADS else import_file)(queue, file)
     if json:
         print_json(
             {"new_ids": [*done.new_ids], "known_ids": [*done.known_ids], "memories": done.memories}
@@ -91,34 +91,12 @@ def import_issues(
         )
 
 
-@contextmanager
-def _without_collector() -> "Iterator[None]":
-    """Pause the cyclic garbage collector: it would scan the file's rows again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _import_lines(queue: "Queue", path: Path) -> "Imported":
-    from arcfusion.issues.document import IssueDocument, MemoryDocument
-    from arcfusion.issues.lines import read_lines
-
-    documents = list(read_lines(_read(path), name=str(path)))
-    return queue.import_all(
-        [one for one in documents if isinstance(one, IssueDocument)],
-        [one for one in documents if isinstance(one, MemoryDocument)],
-    )
-
-
 def _import_beads(queue: "Queue", path: Path) -> "Imported":
     from arcfusion.issues.beads import is_from_beads, read_beads
+    from arcfusion.issues.exchange import read_text
 
     found = read_beads(
-        _read(path),
+        read_text(path),
         name=str(path),
         now=queue.now(),
         actor=queue.actor,
@@ -129,16 +107,6 @@ def _import_beads(queue: "Queue", path: Path) -> "Imported":
     for text in found.left_out:
         print_note(f"left out: {text}")
     return done
-
-
-def _read(path: Path) -> "Iterator[str]":
-    from arcfusion.issues.errors import ImportFileError
-
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            yield from file
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImportFileError(f"can not read {str(path)!r}: {error}") from error
 
 
 def verify(json: Json = False) -> None:

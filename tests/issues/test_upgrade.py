@@ -154,7 +154,7 @@ def test_tables_that_are_not_whole_after_it_undo_the_migration(old_lab: Home) ->
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from arcfusion.core import store
+from arcfusion.core import lab_file
 from arcfusion.core.home import Home
 from arcfusion.core.upgrade import upgrade
 import alembic.command, sqlalchemy

@@ -95,7 +95,7 @@ class DatabaseFullError(ArcFusionError):
 
 
 class DatabaseFailedError(ArcFusionError):
-    """The disk failed: nothing was written."""
+    """The disk failed: check it, then look whether the last write is there."""
 
 
 class DatabaseUnreachableError(BusyError):

@@ -120,7 +120,7 @@ def explained() -> Iterator[None]:
     """Name what SQLite reports and a caller can act on; `core.postgres` does the same.
 
     Raises:
-        DatabaseBusyError, DatabaseFullError, DatabaseFailedError: nothing was written.
+        DatabaseBusyError, DatabaseFullError, DatabaseFailedError: what SQLite reported.
     """
     try:
         yield

@@ -31,7 +31,7 @@ from arcfusion.agents.bench.queue_script import (
 )
 from arcfusion.core.errors import ArcFusionError
 from arcfusion.core.home import Home
-from arcfusion.core.store import LabConnection
+from arcfusion.core.lab_file import LabConnection
 from arcfusion.issues.draft import Draft
 from arcfusion.issues.errors import DiskFailedError, DiskFullError
 from arcfusion.issues.queue import Queue

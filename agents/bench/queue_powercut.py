@@ -26,7 +26,7 @@ from arcfusion.agents.bench.queue_script import (
     make_lab,
 )
 from arcfusion.agents.bench.record import Row, at_least, at_most, unmeasured
-from arcfusion.core import store
+from arcfusion.core import lab_file, store
 from arcfusion.core.database import Connection
 from arcfusion.core.home import Home
 from arcfusion.issues.queue import Queue
@@ -46,7 +46,7 @@ def open_recorded(
 
     def connect(_: Home) -> Connection:
         connection = recorder.open(home)
-        for pragma in store.PRAGMAS:
+        for pragma in lab_file.PRAGMAS:
             connection.execute(pragma)
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         if synchronous:

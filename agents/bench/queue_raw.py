@@ -7,7 +7,7 @@ attempt, no event, no lock before SQLite's.
 import sqlite3
 from pathlib import Path
 
-from arcfusion.core.store import BUSY_TIMEOUT_MS
+from arcfusion.core.lab_file import BUSY_TIMEOUT_MS
 from arcfusion.issues.errors import NothingReadyError
 
 _SCHEMA = """

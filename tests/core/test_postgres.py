@@ -112,14 +112,14 @@ def test_an_empty_schema_is_no_lab_until_it_is_made(home):
 
 def test_two_that_make_the_lab_at_once_make_one(home):
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: store.upgrade(home), range(4)))
+        list(pool.map(lambda _: store.migrate(home), range(4)))
     store.connect(home).close()
 
 
 def test_what_belongs_to_somebody_else_is_refused_and_left_as_it_is(home, url):
     with open_raw(url) as raw:
         raw.execute("CREATE TABLE invoice (id INT)")
-    for refused in (store.create, store.connect, store.upgrade):
+    for refused in (store.create, store.connect, store.migrate):
         with pytest.raises(ForeignDatabaseError, match="is not a lab's database"):
             refused(home)
     with closing(PostgresConnection(url)) as connection:

@@ -19,7 +19,7 @@ from arcfusion.issues.replay import verify
 from arcfusion.issues.states import Outcome
 from arcfusion.issues.view import View
 
-pytestmark = pytest.mark.sqlite_file
+pytestmark = pytest.mark.sqlite
 WRITERS = 8
 
 

@@ -18,7 +18,7 @@ from arcfusion.issues.draft import Draft, Edge
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.states import EdgeType, Outcome
 
-pytestmark = pytest.mark.sqlite_file
+pytestmark = pytest.mark.sqlite
 
 READING = {
     *("ready", "list", "show", "blocked", "events", "export", "verify", "doctor"),

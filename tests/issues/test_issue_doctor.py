@@ -18,7 +18,7 @@ from arcfusion.issues.examination import Finding, State, examine
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.states import EdgeType, IssueType, Outcome
 
-pytestmark = pytest.mark.sqlite_file
+pytestmark = pytest.mark.sqlite
 
 # name -> (statements, the check that finds it, a word of what it says)
 DAMAGE: dict[str, tuple[list[str], str, str]] = {

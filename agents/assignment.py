@@ -80,6 +80,7 @@ class Plan(BaseModel):
         seeds: of the trainings, the same for each entry.
         entries: the first is the baseline.
         hypothesis: id of the hypothesis under test.
+        replica: which repetition of the same trainings; 0 is the first one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +90,7 @@ class Plan(BaseModel):
     seeds: tuple[int, ...] = Field(min_length=2)
     entries: tuple[Entry, ...] = Field(min_length=2)
     hypothesis: str | None = None
+    replica: int = Field(0, ge=0)
 
     @classmethod
     def from_document(cls, document: dict[str, object]) -> Self:

@@ -120,9 +120,11 @@ def _file_hypotheses(assignment: Assignment, measured: Measured) -> dict[str, st
 
 
 def _file(assignment: Assignment, measured: Measured, hypothesis: "Hypothesis") -> str:
+    from arcfusion.agents.fingerprint import fingerprint
     from arcfusion.issues.draft import Draft, Edge
     from arcfusion.issues.states import EdgeType, IssueType, Size
 
+    metadata: dict[str, Json] = {"study": _study(assignment, measured, hypothesis)}
     issue = assignment.queue.create(
         Draft(
             title=hypothesis.statement[:500],
@@ -136,9 +138,9 @@ def _file(assignment: Assignment, measured: Measured, hypothesis: "Hypothesis") 
             type=IssueType.SPIKE,
             size=Size.S,
             labels=("hypothesis", f"kind:{hypothesis.kind}", "agent-safe", "role:researcher"),
-            metadata={"study": _study(assignment, measured, hypothesis)},
+            metadata=metadata,
             edges=(Edge(EdgeType.DISCOVERED_FROM, assignment.claim.issue_id),),
-            idempotency_key=f"hypothesis:{hypothesis.id}",
+            experiment=fingerprint(metadata),
         ),
         holding=assignment.claim.token,
     )

@@ -47,6 +47,7 @@ def make_lab(
         DirectoryNotEmptyError: something is there already.
         HomeUnwritableError: the directory can not be written.
     """
+    from arcfusion.agents.fingerprint import fingerprint
     from arcfusion.core.composer.batch import identify_spec
     from arcfusion.core.library.seeds import seed_library
     from arcfusion.issues.plan import file_plan, load_plan
@@ -65,7 +66,7 @@ def make_lab(
     with store.session(home) as session:
         seed_library(session, now=datetime.now(UTC), identify=identify_spec)
     with Queue(home, actor, config=config) as queue:
-        file_plan(queue, document)
+        file_plan(queue, document, identify=fingerprint)
     return home
 
 

@@ -14,6 +14,7 @@ from arcfusion.core import store
 from arcfusion.core.database import Connection
 from arcfusion.core.errors import BadInputError
 from arcfusion.core.home import Home
+from arcfusion.issues import questions
 
 MARK = "<!-- Written by `arcfusion handoff` from the database; do not edit. -->"
 _SHOWN = 12  # rows a section: the document is read in one sitting
@@ -167,11 +168,12 @@ def _blocked(connection: Connection) -> str:
     ).fetchall()
     parked = connection.execute(
         "SELECT id, title, status FROM issue WHERE status IN ('blocked', 'quarantined')"
-        " ORDER BY priority, created_at, id"
+        " AND question IS NULL ORDER BY priority, created_at, id"
     ).fetchall()
     lines = [
         f"- {r['id']} ({r['title']}) waits for {_blockers(connection, r['id'])}" for r in waiting
     ]
+    lines += [f"- {_cell(question)}" for question in questions.find(connection)]
     lines += [f"- {r['id']} ({r['title']}) is {r['status']}" for r in parked]
     return "## Blocked\n\n" + (_shorten(lines) or "Nothing.")
 

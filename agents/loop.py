@@ -192,6 +192,7 @@ def _train(
         guard=assignment.guard,
         issue_id=assignment.claim.issue_id,
         commit=Workspace(assignment.home.workspace_path).resolve("HEAD"),
+        replica=plan.replica,
     )
     return conduct(
         assignment.home, candidates, protocol, prepared, plan.seeds, conditions, tick=tick

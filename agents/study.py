@@ -6,11 +6,14 @@ ask only for trainings under the lab's own protocols, of specs that validate, in
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from arcfusion.core.errors import BadInputError
+
+if TYPE_CHECKING:
+    from arcfusion.core.spec import ArchSpec
 
 MAX_ARCHITECTURES = 8
 Strategy = Literal["random", "greedy", "mutate", "crossover"]
@@ -85,6 +88,50 @@ def read_study(metadata: Mapping[str, object], text: str, preset_names: tuple[st
     if len(named) >= 2:
         return Study(kind="compare", architectures=named[:MAX_ARCHITECTURES])
     return Study(kind="dream")
+
+
+class Architectures(NamedTuple):
+    """What a comparison compares; `origins` says where each one is from."""
+
+    specs: "tuple[ArchSpec, ...]"
+    origins: tuple[str, ...]
+    baseline: str
+
+
+def read_architectures(study: Study) -> Architectures:
+    """Return the specs that a comparison names and gives, in its order.
+
+    Raises:
+        StudyError: the baseline or a preset is unknown, or a name is given twice.
+        SpecError: a spec does not validate.
+    """
+    from arcfusion.core.spec import ArchSpec, preset_names
+
+    unknown = [name for name in study.architectures if name not in preset_names()]
+    if unknown:
+        raise StudyError(f"unknown preset {unknown[0]!r}: there are {', '.join(preset_names())}")
+    specs = [ArchSpec.preset(name) for name in study.architectures]
+    origins = ["preset"] * len(specs) + ["issue"] * len(study.specs)
+    specs += [ArchSpec.from_yaml(text) for text in study.specs]
+    names = [spec.name for spec in specs]
+    if len(set(names)) < len(names):
+        raise StudyError(f"the study names an architecture twice: {', '.join(names)}")
+    baseline = study.baseline or names[0]
+    if baseline not in names:
+        raise StudyError(f"the baseline {baseline!r} is not one of {', '.join(names)}")
+    return Architectures(tuple(specs), tuple(origins), baseline)
+
+
+def read_replica(metadata: Mapping[str, object]) -> int:
+    """Return which repetition of its experiment the issue asks for; 0 is the first one.
+
+    Raises:
+        StudyError: it is no number from 0.
+    """
+    number = metadata.get("replica", 0)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise StudyError(f"the issue's replica is {number!r}: it is a whole number from 0")
+    return number
 
 
 def find_names(text: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -147,8 +147,6 @@ def _work_on(assignment: Assignment, role: str, report: WorkReport) -> None:
     Raises:
         LostGuardError: the claim has ended, whenever that was noticed.
     """
-    from arcfusion.issues.states import Status
-
     queue, claim, log, say = assignment.queue, assignment.claim, assignment.log, assignment.say
     try:
         log.begin(actor=assignment.actor, role=role)
@@ -159,7 +157,7 @@ def _work_on(assignment: Assignment, role: str, report: WorkReport) -> None:
         raise
     except (BadInputError, RefusedError) as error:
         # What is asked for can not be done as it is written: a person must say what is meant.
-        queue.release(claim.token, _handoff(assignment, str(error)), status=Status.BLOCKED)
+        queue.release(claim.token, _handoff(assignment, str(error)), question=_question(error))
         log.end(f"blocked: {error}")
         report.released[claim.issue_id] = str(error)
         say(f"  waits for a person: {error}")
@@ -179,6 +177,10 @@ def _work_on(assignment: Assignment, role: str, report: WorkReport) -> None:
         report.closed[claim.issue_id] = str(finding.outcome)
         report.findings[claim.issue_id] = finding
         say(f"  closed as {finding.outcome}: {finding.reason}")
+
+
+def _question(error: ArcFusionError) -> str:
+    return f"It can not be worked on as it is written; what is meant? {error}"[:2000]
 
 
 def _close(assignment: Assignment, finding: Finding) -> None:

@@ -264,6 +264,7 @@ def _state(line: BeadsIssue, status: Status, context: _Context, created_at: floa
         "outcome": _member(Outcome, own.get("outcome"), Outcome.DONE) if is_closed else None,
         "close_reason": line.close_reason if is_closed else None,
         "evidence": "[]",
+        "question": None,
         "updated_at": updated_at,
         "started_at": None if line.started_at is None else line.started_at.timestamp(),
         "closed_at": _seconds(line.closed_at, updated_at) if is_closed else None,

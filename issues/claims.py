@@ -21,6 +21,7 @@ from arcfusion.issues.errors import (
     NeedsNotMetError,
     NothingReadyError,
 )
+from arcfusion.issues.labels import Source, choose_source
 from arcfusion.issues.states import READY, EventType, IssueType, Size, Status
 from arcfusion.issues.transaction import Transaction, Value
 
@@ -43,11 +44,13 @@ class Filter:
         for label in (*self.labels, *self.exclude_labels):
             check_label(label)
 
-    def condition(self) -> tuple[str, list[Value]]:
-        """Return the SQL terms after READY, with their parameters."""
+    def condition(self, *, given: str | None = None) -> tuple[str, list[Value]]:
+        """Return the SQL terms after READY, with their parameters; the given label has its own."""
         terms: list[str] = []
         values: list[Value] = []
         for label in self.labels:
+            if label == given:
+                continue
             terms.append("EXISTS (SELECT 1 FROM label WHERE issue_id = issue.id AND name = ?)")
             values.append(label)
         for label in self.exclude_labels:
@@ -88,9 +91,15 @@ class Granted(NamedTuple):
     is_new: bool
 
 
-def next_sql(condition: str) -> str:
-    """Return the query of the next ready issue's id; its first parameter is the time."""
-    return f"SELECT id FROM issue WHERE {READY} AND not_before <= ?{condition} {ORDER} LIMIT 1"  # noqa: S608  # constants
+def next_sql(condition: str, source: Source = Source()) -> str:  # noqa: B008  # frozen
+    """Return the query of the next ready issue's id.
+
+    Its parameters are those of the source, the time, and those of the condition.
+    """
+    return (
+        f"{source.prefix}SELECT issue.id FROM {source.tables}"  # noqa: S608  # constants
+        f" WHERE {source.join}{READY} AND not_before <= ?{condition} {ORDER} LIMIT 1"
+    )
 
 
 def claim_next(tx: Transaction, config: QueueConfig, wanted: Filter, place: Workplace) -> Granted:
@@ -110,14 +119,16 @@ def claim_next(tx: Transaction, config: QueueConfig, wanted: Filter, place: Work
 
 
 def _take_next(tx: Transaction, wanted: Filter, locked: str) -> Row | None:
-    condition, values = wanted.condition()
+    source = choose_source(tx.connection, wanted.labels, 1)
+    condition, values = wanted.condition(given=source.label)
     return tx.row(
         "UPDATE issue SET status = 'in_progress', assignee = ?, fence = fence + 1,"  # noqa: S608  # constants
         " attempts = attempts + 1, started_at = ?, updated_at = ?, revision = revision + 1"
-        f" WHERE id = ({next_sql(condition)}{locked}) AND status = 'open' RETURNING *",
+        f" WHERE id = ({next_sql(condition, source)}{locked}) AND status = 'open' RETURNING *",
         tx.actor,
         tx.now,
         tx.now,
+        *source.values,
         tx.now,
         *values,
     )

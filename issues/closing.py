@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from arcfusion.core.database import Row
-from arcfusion.issues import family, graph, leases
+from arcfusion.issues import family, graph, leases, questions
 from arcfusion.issues.errors import (
     ChildrenOpenError,
     ClaimLostError,
@@ -63,6 +63,7 @@ def close(
         leases.end(tx, holding, AttemptOutcome.CLOSED, handoff=handoff)
     if outcome is Outcome.DONE:
         _check_children(tx, issue_id)
+    questions.withdraw(tx, row)
     closed = tx.change(
         EventType.CLOSED,
         row,

@@ -61,6 +61,9 @@ class Draft:
         edges: what it depends on.
         max_attempts: lost and failed attempts until quarantine; None takes the queue's figure.
         idempotency_key: filing the same key again returns the first issue.
+        experiment: fingerprint of what determines the result of the study in the metadata; an
+            issue of the same one is returned instead, unless this one has a key of its own.
+        replicate: file it as the experiment's next replica.
         id: None makes one.
 
     Raises:
@@ -84,6 +87,8 @@ class Draft:
     external_ref: str | None = None
     source_system: str | None = None
     idempotency_key: str | None = None
+    experiment: str | None = None
+    replicate: bool = False
     not_before: float = 0.0
     due_at: float | None = None
     max_attempts: int | None = None
@@ -115,12 +120,10 @@ def check_title(title: str) -> None:
         )
 
 
-def check_text(name: str, text: str) -> None:
-    """Raise FieldError unless the text is at most 100,000 characters without a NUL."""
-    if "\0" in text or len(text) > MAX_TEXT_CHARACTERS:
-        raise FieldError(
-            f"{name} is too long or holds a NUL: allowed are {MAX_TEXT_CHARACTERS} characters"
-        )
+def check_text(name: str, text: str, limit: int = MAX_TEXT_CHARACTERS) -> None:
+    """Raise FieldError unless the text is at most `limit` characters without a NUL."""
+    if "\0" in text or len(text) > limit:
+        raise FieldError(f"{name} is too long or holds a NUL: allowed are {limit} characters")
 
 
 def check_priority(priority: int) -> None:

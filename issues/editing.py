@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from arcfusion.core import store
 from arcfusion.core.database import Row
 from arcfusion.core.ids import unused_id
-from arcfusion.issues import family, graph, leases
+from arcfusion.issues import family, graph, leases, replicas
 from arcfusion.issues.config import QueueConfig
 from arcfusion.issues.draft import (
     Draft,
@@ -26,11 +26,20 @@ from arcfusion.issues.errors import (
     TransitionError,
 )
 from arcfusion.issues.record import Token
-from arcfusion.issues.states import EventType, IssueType, Size, Status, check_edit
+from arcfusion.issues.states import (
+    NEEDS_HUMAN,
+    EventType,
+    IssueType,
+    Size,
+    Status,
+    check_edit,
+)
 from arcfusion.issues.transaction import Transaction, Value
 
 # Issues filed together keep their order: each is younger than the one before by this many seconds.
 _STEP_S = 1e-6
+
+_ANSWER_IT = "answer it with `arcfusion issue answer`, or close it"
 
 
 def create_all(
@@ -59,6 +68,9 @@ def _create(
         known = tx.row("SELECT id FROM issue WHERE idempotency_key = ?", draft.idempotency_key)
         if known is not None:
             return known["id"], False
+    draft, same = replicas.place(tx, draft)
+    if same is not None:
+        return same, False
     issue_id = _choose_id(tx, draft, config)
     columns = _columns(tx, draft, config) | {"id": issue_id, "created_at": created_at}
     names = ", ".join(columns)
@@ -136,6 +148,8 @@ def update(tx: Transaction, issue_id: str, fields: Mapping[str, Json]) -> None:
             json.loads(row["metadata"]) | json.loads(str(changes["metadata"])), sort_keys=True
         )
     if "status" in changes and changes["status"] != row["status"]:
+        if row["question"] is not None:
+            raise TransitionError(f"issue {issue_id!r} waits for a person: {_ANSWER_IT}")
         check_edit(issue_id, Status(row["status"]), Status(str(changes["status"])))
     changes = {name: value for name, value in changes.items() if row[name] != value}
     if changes:
@@ -173,17 +187,26 @@ def remove_label(tx: Transaction, issue_id: str, label: str) -> None:
     """Take the label off the issue.
 
     Raises:
-        FieldError: the issue does not have it.
+        FieldError: the issue does not have it, or a question keeps it there.
     """
-    tx.issue_row(issue_id)
-    if not tx.run("DELETE FROM label WHERE issue_id = ? AND name = ?", issue_id, label):
+    row = tx.issue_row(issue_id)
+    if label == NEEDS_HUMAN and row["question"] is not None:
+        raise FieldError(f"issue {issue_id!r} waits for a person: {_ANSWER_IT}")
+    if not drop_label(tx, issue_id, label):
         raise FieldError(f"issue {issue_id!r} has no label {label!r}")
-    tx.log(EventType.LABEL_REMOVED, issue_id, before={"label": label})
+
+
+def drop_label(tx: Transaction, issue_id: str, label: str) -> bool:
+    """Take the label off the issue; False when it does not have it."""
+    dropped = tx.run("DELETE FROM label WHERE issue_id = ? AND name = ?", issue_id, label)
+    if dropped:
+        tx.log(EventType.LABEL_REMOVED, issue_id, before={"label": label})
+    return bool(dropped)
 
 
 def comment(tx: Transaction, issue_id: str, text: str, fence: int | None) -> Row:
     """Add a comment; with a fence only while the claim holds."""
-    _check_body("comment", text)
+    check_body("comment", text)
     if fence is None:
         tx.issue_row(issue_id)
     else:
@@ -215,7 +238,7 @@ def note(tx: Transaction, issue_id: str, text: str, fence: int | None) -> None:
         FenceMissingError: the issue is claimed and no fence was given.
         ClaimLostError: the fence is not that of the current claim.
     """
-    _check_body("note", text)
+    check_body("note", text)
     if fence is not None:
         leases.guard(tx, Token(issue_id=issue_id, fence=fence))
     row = tx.issue_row(issue_id)
@@ -266,7 +289,8 @@ def reopen(tx: Transaction, issue_id: str, reason: str) -> None:
     family.reopen_parents(tx, issue_id)
 
 
-def _check_body(name: str, text: str) -> None:
+def check_body(name: str, text: str) -> None:
+    """Raise FieldError unless the text says something and is not too long."""
     if not text.strip():
         raise FieldError(f"the {name} is empty")
     check_text(name, text)

@@ -42,6 +42,10 @@ class HandoffMissingError(BadInputError):
     """A claim is released with a handoff: tried, result and next."""
 
 
+class QuestionMissingError(BadInputError):
+    """A blocked issue says what is unclear: ask a question that a person can answer."""
+
+
 class DependencyUnknownError(BadInputError):
     """A dependency names nothing that exists."""
 
@@ -84,6 +88,10 @@ class IssueBlockedError(RefusedError):
 
 class IssueNotReadyError(RefusedError):
     """The issue is not open for work now."""
+
+
+class ExperimentExistsError(RefusedError):
+    """Another issue asks for the same experiment already."""
 
 
 class IssueTooLargeError(RefusedError):

@@ -45,6 +45,8 @@ def close_finished_parents(tx: Transaction, issue_id: str) -> None:
         rule = _rule(parent)
         if rule is None or parent["status"] in {Status.CLOSED, Status.IN_PROGRESS}:
             continue
+        if parent["question"] is not None:
+            continue
         children = _children(tx, parent["id"])
         if any(child["status"] != Status.CLOSED for child in children):
             continue

@@ -9,12 +9,10 @@ from typing import Protocol
 from arcfusion.core import store
 from arcfusion.core.database import Connection, Row
 from arcfusion.issues.config import QueueConfig
-from arcfusion.issues.errors import ClaimLostError, FieldError
+from arcfusion.issues.errors import ClaimLostError
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.states import AttemptOutcome, EventType, Status
 from arcfusion.issues.transaction import Transaction, Value
-
-RELEASED = (Status.OPEN, Status.BLOCKED)
 
 
 class Holding(Protocol):
@@ -137,27 +135,23 @@ def checkpoint(tx: Transaction, holding: Holding, handoff: Handoff) -> None:
     )
 
 
-def release(tx: Transaction, holding: Holding, handoff: Handoff, status: Status) -> None:
+def release(tx: Transaction, holding: Holding, handoff: Handoff) -> None:
     """Give the claim back without blame: the attempt does not count towards quarantine.
 
     Args:
         tx: the write.
         holding: the claim.
         handoff: what the next worker must know.
-        status: `open`, or `blocked` when a person must say something first.
 
     Raises:
-        FieldError: another status.
         ClaimLostError: the claim has ended.
     """
-    if status not in RELEASED:
-        raise FieldError(f"a claim is released as {' or '.join(RELEASED)}, not as {status}")
     end(tx, holding, AttemptOutcome.RELEASED, handoff=handoff)
     issue = tx.issue_row(holding.issue_id)
     tx.change(
         EventType.RELEASED,
         issue,
-        {"status": status, "assignee": None},
+        {"status": Status.OPEN, "assignee": None},
         fence=holding.fence,
         detail={"handoff": handoff.fit().to_json()},
     )

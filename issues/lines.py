@@ -25,6 +25,7 @@ from arcfusion.issues.evidence import Evidence
 from arcfusion.issues.export import Document
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.states import (
+    NEEDS_HUMAN,
     AttemptOutcome,
     EdgeType,
     Gate,
@@ -163,6 +164,7 @@ class IssueLine(_Part):
 
 # Looked up once: a member of an enum costs a call each time.
 _CLOSED, _IN_PROGRESS = Status.CLOSED.value, Status.IN_PROGRESS.value
+_BLOCKED = Status.BLOCKED.value
 _PARTS = {"labels", "dependencies", "comments", "attempts_made", "lease"}
 ISSUE_COLUMNS = tuple(
     name for name in IssueLine.model_fields if name not in {"kind", "schema_", *_PARTS}
@@ -278,6 +280,9 @@ def _contradiction(document: IssueDocument) -> str | None:
         return f"is {issue['status']}: a lease belongs to an issue in progress alone"
     if lease is not None and lease["fence"] != issue["fence"]:
         return f"has fence {issue['fence']} and its lease {lease['fence']}: they must be equal"
+    is_asking = issue["question"] is not None
+    if is_asking and (issue["status"] != _BLOCKED or NEEDS_HUMAN not in document.labels):
+        return f"asks a person something: it must be blocked and carry the label {NEEDS_HUMAN}"
     if len(set(document.labels)) != len(document.labels):
         return "has a label twice"
     fences = [attempt["fence"] for attempt in document.attempts]

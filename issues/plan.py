@@ -11,7 +11,7 @@ Filing a plan again adds what is new in it and leaves the rest as it is: every e
 key is the plan's name and its own key. Its id follows from them too, the same on every machine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,15 +19,18 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from arcfusion.core.errors import BadInputError
 from arcfusion.core.ids import unused_id
 from arcfusion.issues.draft import Draft, Edge, Json, Needs
-from arcfusion.issues.errors import FieldError, PlanError
+from arcfusion.issues.errors import PlanError
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.record import IssueRecord
 from arcfusion.issues.states import EdgeType, IssueType, Size
 
 GIB = 1 << 30
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+
+Identify = Callable[[Mapping[str, object]], str | None]
 
 
 class PlannedNeeds(BaseModel):
@@ -128,15 +131,21 @@ def parse_plan(text: str, *, name: str) -> Plan:
     return plan
 
 
-def file_plan(queue: Queue, plan: Plan) -> Filed:
+def file_plan(queue: Queue, plan: Plan, *, identify: Identify | None = None) -> Filed:
     """File all of the plan's issues with their edges, or none.
+
+    Args:
+        queue: where to.
+        plan: what.
+        identify: the fingerprint of the experiment that metadata asks for, if they ask for one.
 
     Raises:
         PlanError: an entry has a field that is not allowed.
+        ExperimentExistsError: an entry asks for an experiment that another issue has.
         IssueExistsError, DependencyCycleError: as `Queue.create`.
     """
     ids = _choose_ids(plan, queue)
-    filed = queue.create_all([_draft(plan, entry, ids) for entry in plan.issues])
+    filed = queue.create_all([_draft(plan, entry, ids, identify) for entry in plan.issues])
     pairs = list(zip(plan.issues, filed, strict=True))
     return Filed(
         issues={entry.key: issue for entry, (issue, _) in pairs},
@@ -166,7 +175,7 @@ def _idempotency_key(plan: Plan, entry: Entry) -> str:
     return f"plan:{plan.plan}:{entry.key}"
 
 
-def _draft(plan: Plan, entry: Entry, ids: dict[str, str]) -> Draft:
+def _draft(plan: Plan, entry: Entry, ids: dict[str, str], identify: Identify | None) -> Draft:
     metadata: dict[str, Json] = entry.metadata
     try:
         return Draft(
@@ -189,9 +198,10 @@ def _draft(plan: Plan, entry: Entry, ids: dict[str, str]) -> Draft:
             external_ref=entry.external_ref,
             source_system=f"plan {plan.plan}",
             idempotency_key=_idempotency_key(plan, entry),
+            experiment=None if identify is None else identify(metadata),
             edges=tuple(Edge(kind, ids[key]) for kind, key in entry.references()),
         )
-    except FieldError as error:
+    except BadInputError as error:
         raise PlanError(f"entry {entry.key!r}: {error}") from error
 
 

@@ -4,38 +4,33 @@
 the work opens its own. A call that returns has been committed; a call that raises wrote nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from arcfusion.core import store
-from arcfusion.core.errors import DatabaseBusyError, DatabaseFailedError, DatabaseFullError
-from arcfusion.core.home import Home
 from arcfusion.issues import (
     claims,
     closing,
     editing,
     graph,
     leases,
+    questions,
     reading,
 )
+from arcfusion.issues.attempts import summarise
 from arcfusion.issues.claims import Filter, Workplace
-from arcfusion.issues.clock import Clock, to_datetime
-from arcfusion.issues.config import QueueConfig
+from arcfusion.issues.clock import to_datetime
 from arcfusion.issues.draft import Draft, Edge, Json, Needs
-from arcfusion.issues.errors import DiskFailedError, DiskFullError, QueueBusyError
-from arcfusion.issues.evidence import Check, Evidence, EvidenceKind, verify
+from arcfusion.issues.evidence import Evidence, verify
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.leases import Holding
+from arcfusion.issues.notebook import Notebook
 from arcfusion.issues.record import (
     Claim,
     IssueRecord,
     LeaseRecord,
     read_row,
 )
-from arcfusion.issues.states import Outcome, Status
-from arcfusion.issues.transaction import Transaction
-from arcfusion.issues.view import View
+from arcfusion.issues.states import Outcome
 
 # What workers do not call all day is loaded where it is called.
 if TYPE_CHECKING:
@@ -45,7 +40,7 @@ if TYPE_CHECKING:
     from arcfusion.issues.splitting import Part
 
 
-class Queue(View):
+class Queue(Notebook):
     """The issues of a lab, as one actor sees and writes them.
 
     Args:
@@ -60,22 +55,6 @@ class Queue(View):
     Raises:
         HomeNotFoundError, ForeignDatabaseError: as `store.connect`.
     """
-
-    def __init__(
-        self,
-        home: Home,
-        actor: str,
-        *,
-        session: str | None = None,
-        clock: Clock | None = None,
-        config: QueueConfig | None = None,
-        checks: Mapping[EvidenceKind, Check] | None = None,
-    ) -> None:
-        super().__init__(home, clock=clock)
-        self.actor = actor
-        self.session = session
-        self.config = config or QueueConfig()
-        self._checks = dict(checks or {})
 
     # What anybody may do.
 
@@ -187,6 +166,16 @@ class Queue(View):
             editing.note(tx, issue_id, text, fence)
         return self.fetch(issue_id)
 
+    def answer(self, issue_id: str, text: str) -> IssueRecord:
+        """Answer what the issue's last holder asked: it is open again.
+
+        Raises:
+            TransitionError: it asks nothing.
+        """
+        with self._write() as tx:
+            questions.answer(tx, issue_id, text)
+        return self.fetch(issue_id)
+
     def requeue(self, issue_id: str, reason: str) -> IssueRecord:
         """Give a quarantined issue new attempts.
 
@@ -296,20 +285,24 @@ class Queue(View):
             leases.checkpoint(tx, holding, handoff)
 
     def release(
-        self, holding: Holding, handoff: Handoff, *, status: Status = Status.OPEN
+        self, holding: Holding, handoff: Handoff, *, question: str | None = None
     ) -> IssueRecord:
         """Give the claim back without blame.
 
         Args:
             holding: the claim.
             handoff: what the next worker must know.
-            status: `open`, or `blocked` when a person must say something first.
+            question: what is unclear; the issue is blocked until a person has answered it.
 
         Raises:
+            QuestionMissingError: the question is empty.
             ClaimLostError: the claim has ended.
         """
         with self._write_one() as tx:
-            leases.release(tx, holding, handoff, status)
+            if question is None:
+                leases.release(tx, holding, handoff)
+            else:
+                questions.ask(tx, holding, handoff, question)
         return self.fetch(holding.issue_id)
 
     def fail(self, holding: Holding, handoff: Handoff, *, error: str) -> IssueRecord:
@@ -321,13 +314,6 @@ class Queue(View):
         with self._write_one() as tx:
             leases.fail(tx, holding, handoff, error=error, config=self.config)
         return self.fetch(holding.issue_id)
-
-    def remember(self, text: str, *, key: str | None = None, issue_id: str | None = None) -> str:
-        """Keep a text for later workers; return its key."""
-        from arcfusion.issues import memory
-
-        with self._write() as tx:
-            return memory.remember(tx, text, key=key, issue_id=issue_id)
 
     def import_all(
         self,
@@ -347,28 +333,6 @@ class Queue(View):
         with self._write() as tx:
             return importing.import_all(tx, documents, memories, is_same=is_same)
 
-    @contextmanager
-    def _write(self, *, is_structural: bool = True) -> Iterator[Transaction]:
-        try:
-            with store.write(self._connection, is_structural=is_structural) as connection:
-                tx = Transaction(
-                    connection=connection, now=self.now(), actor=self.actor, session=self.session
-                )
-                yield tx
-                tx.write_events()
-        except DatabaseBusyError as error:
-            raise QueueBusyError(str(error)) from error
-        except DatabaseFullError as error:
-            raise DiskFullError(str(error)) from error
-        except DatabaseFailedError as error:
-            raise DiskFailedError from error
-
-    @contextmanager
-    def _write_one(self) -> Iterator[Transaction]:
-        """What changes one issue and locks its rows itself: such writes run beside each other."""
-        with self._write(is_structural=False) as tx:
-            yield tx
-
     def _read_claim(self, granted: claims.Granted) -> Claim:
         issue, lease, is_new = granted
         is_first = is_new and issue["attempts"] == 1
@@ -379,6 +343,7 @@ class Queue(View):
             lease_s=lease["duration_s"],
             lease_expires_at=to_datetime(lease["expires_at"]),
             last_handoff=None if is_first else leases.last_handoff(self._connection, issue["id"]),
+            history=summarise(self._connection, issue["id"], issue["attempts"]),
         )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from arcfusion.core.database import Connection, Row
-from arcfusion.issues import graph
+from arcfusion.issues import graph, questions
 from arcfusion.issues.claims import ORDER, Filter
 from arcfusion.issues.errors import IssueUnknownError
+from arcfusion.issues.labels import Source, choose_source
 from arcfusion.issues.record import IssueRecord, LeaseRecord, read_issue, read_row
 from arcfusion.issues.states import READY, IssueType, Size, Status
 
@@ -39,15 +40,23 @@ def find_idempotent(connection: Connection, key: str) -> str | None:
     return None if row is None else row["id"]
 
 
-def ready_sql(condition: str) -> str:
-    """Return the query of the ready issues; its first parameter is the time, its last the limit."""
-    return f"SELECT * FROM issue WHERE {READY} AND not_before <= ?{condition} {ORDER} LIMIT ?"  # noqa: S608  # constants
+def ready_sql(condition: str, source: Source = Source()) -> str:  # noqa: B008  # frozen
+    """Return the query of the ready issues.
+
+    Its parameters are those of the source, the time, those of the condition, and the limit.
+    """
+    return (
+        f"{source.prefix}SELECT issue.* FROM {source.tables}"  # noqa: S608  # constants
+        f" WHERE {source.join}{READY} AND not_before <= ?{condition} {ORDER} LIMIT ?"
+    )
 
 
 def ready(connection: Connection, now: float, wanted: Filter, limit: int) -> list[IssueRecord]:
     """Return the issues that can be claimed, in the order in which they are handed out."""
-    condition, values = wanted.condition()
-    rows = connection.execute(ready_sql(condition), (now, *values, limit)).fetchall()
+    source = choose_source(connection, wanted.labels, limit)
+    condition, values = wanted.condition(given=source.label)
+    sql = ready_sql(condition, source)
+    rows = connection.execute(sql, (*source.values, now, *values, limit)).fetchall()
     return with_labels(connection, rows)
 
 
@@ -89,6 +98,8 @@ def reasons(connection: Connection, issue: IssueRecord) -> list[str]:
         found.append(
             f"{issue.id} is quarantined: {issue.losses} lost and {issue.failures} failed attempts"
         )
+    elif issue.question is not None:
+        found.append(str(questions.read(connection, issue.id)))
     elif issue.status is Status.BLOCKED:
         found.append(f"{issue.id} is set to blocked: a person must say how it goes on")
     elif issue.status is not Status.OPEN:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from arcfusion.core.database import Row as DatabaseRow
+from arcfusion.issues.attempts import AttemptSummary
 from arcfusion.issues.clock import to_datetime, to_text
 from arcfusion.issues.draft import Edge, Json, Needs
 from arcfusion.issues.evidence import Evidence
@@ -93,7 +94,8 @@ class Claim:
         fence: goes with every write of the holder; a write with an older one is refused.
         lease_s: seconds from the grant or the last heartbeat to the lease's end. A worker stops by
             itself earlier, on its own monotonic clock read before it asked.
-        last_handoff: what the attempt before left, if any.
+        last_handoff: what the attempt before left, with the answer when it asked something.
+        history: how the attempts before ended.
     """
 
     issue: IssueRecord
@@ -102,6 +104,7 @@ class Claim:
     lease_s: float
     lease_expires_at: datetime
     last_handoff: Handoff | None
+    history: AttemptSummary
 
     @property
     def issue_id(self) -> str:
@@ -121,6 +124,7 @@ class Claim:
             "lease_s": self.lease_s,
             "lease_expires_at": to_text(self.lease_expires_at),
             "last_handoff": handoff_to_json(self.last_handoff),
+            "history": self.history.to_json(),
         }
 
 

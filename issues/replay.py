@@ -268,6 +268,13 @@ def _end(outcome: AttemptOutcome) -> Callable[[Tables, Event], None]:
     return apply
 
 
+def _answer(tables: Tables, event: Event) -> None:
+    _change(tables, event)
+    if event.after["handoff"] is not None:
+        asked = attempt_id(str(event.issue_id), tables.issue(event)["fence"])
+        tables.rows["attempt"][(asked,)]["handoff"] = event.after["handoff"]
+
+
 def _comment(tables: Tables, event: Event) -> None:
     row = event.after | {"issue_id": event.issue_id, "fence": event.fence, "created_at": event.at}
     tables.put("comment", row)
@@ -296,6 +303,14 @@ def _remember(tables: Tables, event: Event) -> None:
     tables.put("memory", known | event.after | {"actor": event.actor, "updated_at": event.at})
 
 
+def _forget(tables: Tables, event: Event) -> None:
+    del tables.rows["memory"][(event.before["key"],)]
+
+
+def _supersede(tables: Tables, event: Event) -> None:
+    tables.rows["memory"][(event.after["key"],)]["superseded_by"] = event.after["superseded_by"]
+
+
 _APPLY: dict[str, Callable[[Tables, Event], None]] = {
     EventType.CREATED: _create,
     EventType.IMPORTED: _import,
@@ -306,6 +321,8 @@ _APPLY: dict[str, Callable[[Tables, Event], None]] = {
     EventType.CLAIMED: _claim,
     EventType.CHECKPOINTED: _checkpoint,
     EventType.RELEASED: _end(AttemptOutcome.RELEASED),
+    EventType.ASKED: _end(AttemptOutcome.RELEASED),
+    EventType.ANSWERED: _answer,
     EventType.FAILED: _end(AttemptOutcome.FAILED),
     EventType.LOST: _end(AttemptOutcome.LOST),
     EventType.CLOSED: _end(AttemptOutcome.CLOSED),
@@ -315,4 +332,6 @@ _APPLY: dict[str, Callable[[Tables, Event], None]] = {
     EventType.LABEL_ADDED: _add_label,
     EventType.LABEL_REMOVED: _remove_label,
     EventType.REMEMBERED: _remember,
+    EventType.FORGOTTEN: _forget,
+    EventType.SUPERSEDED: _supersede,
 }

@@ -99,11 +99,18 @@ class EventType(StrEnum):
     LABEL_REMOVED = "label_removed"
     REMEMBERED = "remembered"
     IMPORTED = "imported"
+    ASKED = "asked"
+    ANSWERED = "answered"
+    FORGOTTEN = "forgotten"
+    SUPERSEDED = "superseded"
 
 
 # What makes an issue ready. Every query repeats these terms, or the planner can not take the
 # partial index of the same condition.
 READY = "status = 'open' AND blocked_by = 0 AND type <> 'epic' AND size <> 'XL'"
+
+# On an issue exactly while it asks a person something.
+NEEDS_HUMAN = "needs-human"
 
 # `done` and `negative` are findings: they need evidence.
 EVIDENCED_OUTCOMES = frozenset({Outcome.DONE, Outcome.NEGATIVE})

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Self
 from arcfusion.core import store
 from arcfusion.core.database import Connection
 from arcfusion.core.home import Home
-from arcfusion.issues import graph, reading
+from arcfusion.issues import graph, questions, reading
 from arcfusion.issues.claims import Filter
 from arcfusion.issues.clock import Clock, read_database_clock
 from arcfusion.issues.draft import Needs
+from arcfusion.issues.questions import Question
 from arcfusion.issues.record import EdgeRecord, IssueRecord
 from arcfusion.issues.states import Status
 
@@ -120,6 +121,10 @@ class View:
         """Return why the issue is not ready, in words; empty when nothing holds it back."""
         return reading.reasons(self._connection, self.fetch(issue_id))
 
+    def open_questions(self) -> Sequence[Question]:
+        """Return what waits for a person's answer, the most urgent issue first."""
+        return questions.find(self._connection)
+
     def edges(self) -> Sequence[EdgeRecord]:
         """Return every dependency of the graph."""
         return graph.all_edges(self._connection)
@@ -147,7 +152,7 @@ class View:
         return reading.events(self._connection, issue_id=issue_id, after_seq=after_seq, limit=limit)
 
     def recall(self, query: str = "", limit: int = 10) -> "Sequence[MemoryRecord]":
-        """Return what is remembered about the query's words.
+        """Return what is remembered about the query, the best match first.
 
         Raises:
             MemoryUnknownError: nothing is.
@@ -155,3 +160,11 @@ class View:
         from arcfusion.issues import memory
 
         return memory.recall(self._connection, query, limit)
+
+    def memories(
+        self, limit: int = DEFAULT_LIMIT, *, everything: bool = False
+    ) -> "Sequence[MemoryRecord]":
+        """Return what is remembered, the newest first; everything is with what is superseded."""
+        from arcfusion.issues import memory
+
+        return memory.listing(self._connection, limit, everything=everything)

@@ -57,6 +57,7 @@ class PlainIssue:
     failures: int = 0
     not_before: float = 0.0
     notes: str = ""
+    question: str | None = None
     lease: Lease | None = None
     edges: dict[Edge, Gate | None] = field(default_factory=dict)
     handoffs: dict[int, str] = field(default_factory=dict)
@@ -161,9 +162,17 @@ class PlainQueue:
         issue = self.issues[issue_id]
         if issue.status is Status.CLOSED:
             raise IssueClosedError
-        if issue.status not in _BY_HAND and issue.status is not status:
+        is_fixed = issue.status not in _BY_HAND or issue.question is not None
+        if is_fixed and issue.status is not status:
             raise TransitionError
         issue.status = status
+
+    def answer(self, issue_id: str) -> None:
+        """Answer what the issue asks."""
+        issue = self.issues[issue_id]
+        if issue.question is None:
+            raise TransitionError
+        issue.status, issue.question = Status.OPEN, None
 
     def reopen(self, issue_id: str) -> None:
         """Open a closed issue again."""
@@ -205,7 +214,7 @@ class PlainQueue:
             is_whole = all(child.status is Status.CLOSED for child in self.children(issue_id))
             if outcome is Outcome.DONE and not is_whole:
                 raise ChildrenOpenError
-            issue.status, issue.outcome = Status.CLOSED, outcome
+            issue.status, issue.outcome, issue.question = Status.CLOSED, outcome, None
 
     def _was_closed_by(self, issue: PlainIssue, actor: str, fence: int) -> bool:
         mine = issue.ends.get(fence) == (actor, "closed")
@@ -262,11 +271,15 @@ class PlainQueue:
         self._guard(issue_id, actor, fence)
         self.issues[issue_id].handoffs[fence] = text
 
-    def release(self, issue_id: str, actor: str, fence: int, text: str, status: Status) -> None:
-        """Give a claim back."""
+    def release(
+        self, issue_id: str, actor: str, fence: int, text: str, question: str | None
+    ) -> None:
+        """Give a claim back, with a question or without."""
         self.checkpoint(issue_id, actor, fence, text)
         self._end(issue_id, actor, fence, "released")
-        self.issues[issue_id].status = status
+        issue = self.issues[issue_id]
+        issue.question = question
+        issue.status = Status.OPEN if question is None else Status.BLOCKED
 
     def fail(self, issue_id: str, actor: str, fence: int, text: str) -> None:
         """Give a claim back as a failed attempt."""

@@ -118,11 +118,12 @@ class QueueMachine(RuleBasedStateMachine):
 
             assert read(
                 "SELECT id, status, outcome, assignee, fence, attempts, losses, failures,"
-                " blocked_by, not_before, notes FROM issue"
+                " blocked_by, not_before, notes, coalesce(question, '') FROM issue"
             ) == sorted(
                 (
                     *(i.id, i.status, i.outcome, i.lease.actor if i.lease else None, i.fence),
                     *(i.fence, i.losses, i.failures, self.model.count(i.id), i.not_before, i.notes),
+                    i.question or "",
                 )
                 for i in issues.values()
             )
@@ -134,6 +135,8 @@ class QueueMachine(RuleBasedStateMachine):
             assert read("SELECT issue_id, fence, actor, outcome FROM attempt") == sorted(
                 (i.id, fence, *end) for i in issues.values() for fence, end in i.ends.items()
             )
+            asking = sorted(i.id for i in issues.values() if i.question is not None)
+            assert [one for (one,) in read("SELECT issue_id FROM label")] == asking
             assert read(
                 "SELECT issue_id, type, depends_on_id, coalesce(gate, '') FROM dependency"
             ) == sorted(
@@ -238,13 +241,22 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.tokens)
-    @rule(number=NUMBERS, text=TEXTS, status=st.sampled_from([Status.OPEN, Status.BLOCKED]))
-    def release(self, number: int, text: str, status: Status) -> None:
-        """Give a claim back."""
+    @rule(number=NUMBERS, text=TEXTS, question=st.sampled_from([None, "which?", "why?"]))
+    def release(self, number: int, text: str, question: str | None) -> None:
+        """Give a claim back, with a question or without."""
         actor, token = self.token(number)
         self.both(
-            lambda: self.model.release(token.issue_id, actor, token.fence, text, status),
-            lambda: self.queues[actor].release(token, handoff(text), status=status),
+            lambda: self.model.release(token.issue_id, actor, token.fence, text, question),
+            lambda: self.queues[actor].release(token, handoff(text), question=question),
+        )
+
+    @rule(actor=ACTORS, number=NUMBERS)
+    def answer(self, actor: str, number: int) -> None:
+        """Answer an issue that asks, or one that does not."""
+        asking = [i.id for i in self.model.issues.values() if i.question is not None]
+        issue_id = (asking * 4 + [*self.model.issues])[number % (4 * len(asking) + 1)]
+        self.both(
+            lambda: self.model.answer(issue_id), lambda: self.queues[actor].answer(issue_id, "so")
         )
 
     @precondition(lambda self: self.tokens)

@@ -27,7 +27,7 @@ from arcfusion.issues.evidence import Check, Evidence, EvidenceKind
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.record import Claim
-from arcfusion.issues.states import EdgeType, Gate, IssueType, Outcome, Size, Status
+from arcfusion.issues.states import EdgeType, Gate, IssueType, Outcome, Size
 
 RAN = Evidence(kind=EvidenceKind.COMMAND, value="make test", exit_status=0)
 SCORE = Evidence(kind=EvidenceKind.METRIC, value="run-1/bpb", number=1.25)
@@ -168,7 +168,8 @@ class Script:
             *([self.write_as_holder] * 4),
             *([self.edit] * 6),
             *([self.close_unclaimed, self.reopen] * 2),
-            *(self.requeue, self.remove_edge, self.remember, self.expire),
+            *([self.answer, self.remember] * 2),
+            *(self.requeue, self.remove_edge, self.forget, self.expire),
         ]
 
     def run(self, count: int) -> None:
@@ -239,8 +240,8 @@ class Script:
         holder, claim = self.queues[held[0]], held[1]
         match self.random.randrange(4):
             case 0:
-                status = self.random.choice([Status.OPEN, Status.BLOCKED])
-                holder.release(claim, self.handoff(), status=status)
+                question = self.random.choice([None, self.text()])
+                holder.release(claim, self.handoff(), question=question)
             case 1:
                 holder.fail(claim, self.handoff(), error=self.text())
             case 2:
@@ -305,11 +306,20 @@ class Script:
         self.queues[actor].requeue(self.issue(), "again")
 
     def remember(self, actor: int) -> None:
-        """Keep a text under one of four keys."""
+        """Keep a text under one of four keys, at times in the place of another one."""
         issue_id = self.random.choice([None, self.issue()])
-        self.queues[actor].remember(
-            self.text(), key=f"m{self.random.randrange(4)}", issue_id=issue_id
-        )
+        key, old = (f"m{number}" for number in self.random.sample(range(4), 2))
+        supersedes = self.random.choice([None, old])
+        self.queues[actor].remember(self.text(), key=key, issue_id=issue_id, supersedes=supersedes)
+
+    def forget(self, actor: int) -> None:
+        """Delete one of the texts."""
+        self.queues[actor].forget(f"m{self.random.randrange(4)}")
+
+    def answer(self, actor: int) -> None:
+        """Answer one of the open questions."""
+        queue = self.queues[actor]
+        queue.answer(self.random.choice(queue.open_questions()).issue_id, self.text())
 
     def expire(self, actor: int) -> None:
         """Let every lease run out."""

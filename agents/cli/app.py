@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "issue": "arcfusion.agents.cli.issue",
     "agent": "arcfusion.agents.cli.agent",
     "demo": "arcfusion.agents.cli.demo",
+    "prime": "arcfusion.agents.cli.prime",
     "daily": "arcfusion.agents.cli.daily",
     "leaderboard": "arcfusion.agents.cli.leaderboard",
     "insights": "arcfusion.agents.cli.insights",

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from arcfusion.experiments.hypotheses import HypothesisView
     from arcfusion.experiments.insights import InsightView
     from arcfusion.experiments.leaderboard import Leaderboard
+    from arcfusion.issues.questions import Question
 
 # They add up to one screen of 40 lines.
 MAX_ROWS = 8
 MAX_PARETO = 4
 MAX_INSIGHTS = 5
 MAX_HYPOTHESES = 10
+MAX_QUESTIONS = 2
 WIDTH = 100
 NAME_WIDTH = 17
 
@@ -31,7 +33,7 @@ def command(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show the leaderboard, the Pareto winners, the top insights and the next experiments."""
+    """Show the leaderboard, Pareto winners, top insights, next experiments, and open questions."""
     from arcfusion.core.home import find_home
 
     show(find_home(), key=key, as_json=json)
@@ -47,6 +49,7 @@ def show(home: Home, *, key: str | None = None, as_json: bool = False) -> None:
     from arcfusion.experiments.hypotheses import list_hypotheses
     from arcfusion.experiments.insights import list_insights
     from arcfusion.experiments.leaderboard import latest_key, load_leaderboards
+    from arcfusion.issues.questions import find
 
     connection = store.connect(home)
     try:
@@ -55,18 +58,21 @@ def show(home: Home, *, key: str | None = None, as_json: bool = False) -> None:
         board = boards[0] if boards else None
         insights = list_insights(connection, limit=MAX_INSIGHTS)
         hypotheses = list_hypotheses(connection, is_open=True, limit=MAX_HYPOTHESES)
+        questions = find(connection)
     finally:
         connection.close()
     if as_json:
-        _print_document(board, insights, hypotheses)
+        _print_document(board, insights, hypotheses, questions)
     else:
         _print_screen(board, insights, hypotheses)
+        _print_questions(questions)
 
 
 def _print_document(
     board: "Leaderboard | None",
     insights: "list[InsightView]",
     hypotheses: "list[HypothesisView]",
+    questions: "list[Question]",
 ) -> None:
     from arcfusion.experiments.leaderboard import find_pareto_rows
 
@@ -78,6 +84,7 @@ def _print_document(
             "pareto": [asdict(row) for row in find_pareto_rows(rows)],
             "insights": [insight.to_json() for insight in insights],
             "hypotheses": [hypothesis.to_json() for hypothesis in hypotheses],
+            "questions": [asdict(question) for question in questions],
         }
     )
 
@@ -116,3 +123,10 @@ def _print_screen(
         )
         start = f"  {hypothesis.id}  {hypothesis.kind}: {hypothesis.change}"
         print_text(shorten(start, WIDTH - len(end)) + end)
+
+
+def _print_questions(questions: "list[Question]") -> None:
+    if questions:
+        print_text(f"\nWaiting for a person: {len(questions)} (`arcfusion issue answer ID TEXT`)")
+    for question in questions[:MAX_QUESTIONS]:
+        print_text(shorten(f"  {' '.join(str(question).split())}", WIDTH))

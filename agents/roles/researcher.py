@@ -3,7 +3,7 @@
 from arcfusion.agents.assignment import Assignment, Entry, Finding, Plan
 from arcfusion.agents.loop import run_study
 from arcfusion.agents.roles.dreamer import plan_dreams
-from arcfusion.agents.study import Study, StudyError, read_study
+from arcfusion.agents.study import Study, read_architectures, read_replica, read_study
 
 
 def work(assignment: Assignment) -> Finding:
@@ -24,20 +24,7 @@ def plan_comparison(assignment: Assignment, study: Study) -> Plan:
         StudyError: the baseline or a preset is unknown, or a name is given twice.
         SpecError: a spec does not validate.
     """
-    from arcfusion.core.spec import ArchSpec, preset_names
-
-    unknown = [name for name in study.architectures if name not in preset_names()]
-    if unknown:
-        raise StudyError(f"unknown preset {unknown[0]!r}: there are {', '.join(preset_names())}")
-    specs = [ArchSpec.preset(name) for name in study.architectures]
-    origins = ["preset"] * len(specs) + ["issue"] * len(study.specs)
-    specs += [ArchSpec.from_yaml(text) for text in study.specs]
-    names = [spec.name for spec in specs]
-    if len(set(names)) < len(names):
-        raise StudyError(f"the study names an architecture twice: {', '.join(names)}")
-    baseline = study.baseline or names[0]
-    if baseline not in names:
-        raise StudyError(f"the baseline {baseline!r} is not one of {', '.join(names)}")
+    specs, origins, baseline = read_architectures(study)
     question = assignment.claim.issue.title
     entries = [
         Entry(
@@ -55,4 +42,5 @@ def plan_comparison(assignment: Assignment, study: Study) -> Plan:
         seeds=study.choose_seeds(assignment.seed),
         entries=tuple(entries),
         hypothesis=study.hypothesis,
+        replica=read_replica(assignment.claim.issue.metadata),
     )

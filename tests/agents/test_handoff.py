@@ -21,6 +21,7 @@ from arcfusion.agents.repository_handoff import (
 from arcfusion.core import store
 from arcfusion.core.home import Home
 from arcfusion.issues.draft import Draft, Edge
+from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.states import EdgeType
 
@@ -55,6 +56,16 @@ def test_running_blocked_and_next_are_there(filled: Home) -> None:
     assert re.search(r"\(second\) waits for arcfusion-\w+", blocked)
     assert "third" in next_steps
     assert "second" not in next_steps
+
+
+def test_a_question_is_there_with_who_asks_it(filled: Home) -> None:
+    with Queue(filled, "worker-1") as queue:
+        claim = queue.claim()
+        handoff = Handoff(tried="t", result="r", next="n")
+        queue.release(claim, handoff, question="Which width?")
+    blocked = build_handoff(filled, WHEN).split("## Blocked")[1].split("##")[0]
+    assert f"- {claim.issue_id} waits for a person: worker-1 asks: Which width?" in blocked
+    assert blocked.count(claim.issue_id) == 1
 
 
 def test_every_id_in_it_is_a_row(filled: Home) -> None:

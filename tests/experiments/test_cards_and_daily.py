@@ -14,6 +14,9 @@ from arcfusion.experiments.cards import CardNotFoundError, load_card, load_cards
 from arcfusion.experiments.gates.record import GateResult, Outcome
 from arcfusion.experiments.landscape import load_landscape
 from arcfusion.experiments.protocol import Protocol
+from arcfusion.issues.draft import Draft
+from arcfusion.issues.handoff import Handoff
+from arcfusion.issues.queue import Queue
 
 
 def _run_daily(*arguments):
@@ -173,6 +176,11 @@ def test_daily_fits_on_one_screen_however_much_there_is(measured):
     with measured.session() as session:
         proposals = hypotheses.propose(landscape)
         hypotheses.record_hypotheses(session, proposals, now=1.0)
+    handoff = Handoff(tried="t", result="r", next="n")
+    with Queue(measured.home, "worker-1") as queue:
+        for number in range(3):
+            queue.create(Draft(title=f"issue {number}"))
+            queue.release(queue.claim(), handoff, question="Which of the two\nwidths? " * 20)
     text = _run_daily()
     lines = text.splitlines()
     assert len(lines) <= 40
@@ -181,11 +189,14 @@ def test_daily_fits_on_one_screen_however_much_there_is(measured):
         assert title in text
     assert sum(line.startswith("  ins-") for line in lines) == 5
     assert 5 <= sum(line.startswith("  hyp-") for line in lines) <= 10
+    assert "Waiting for a person: 3" in text
+    assert text.count("worker-1 asks: Which of the two widths?") == 2
     document = json.loads(_run_daily("--json"))["data"]
     assert len(document["leaderboard"]) == 15
     assert len(document["insights"]) == 5
     assert 5 <= len(document["hypotheses"]) <= 10
     assert [row["name"] for row in document["pareto"]] == ["hybrid"]
+    assert len(document["questions"]) == 3
 
 
 def test_daily_shows_the_key_of_the_latest_run_or_the_one_that_is_named(measured):
@@ -206,4 +217,5 @@ def test_daily_of_an_empty_lab_says_so(lab):
         "pareto": [],
         "insights": [],
         "hypotheses": [],
+        "questions": [],
     }

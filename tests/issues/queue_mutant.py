@@ -7,6 +7,7 @@ from contextlib import closing
 
 from arcfusion.agents.bench import queue_worker
 from arcfusion.core import store
+from arcfusion.issues.attempts import AttemptSummary
 from arcfusion.issues.errors import NothingReadyError
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.record import Claim
@@ -34,6 +35,7 @@ class SelectThenUpdate(Queue):
         return Claim(
             issue=issue, fence=fence, attempt_id="", lease_s=3600,
             lease_expires_at=issue.created_at, last_handoff=None,
+            history=AttemptSummary(attempts=1, outcomes={}, last_error=None),
         )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def test_the_log_rebuilds_the_tables_after_hundreds_of_operations(
     with played(make_lab, tmp_path, seed, 600, fake_clock) as (queue, script):
         assert set(script.done) >= {
             *("create", "claim", "end", "write_as_holder", "edit", "close_unclaimed"),
-            *("reopen", "add_edge", "remove_edge", "remember", "expire"),
+            *("reopen", "add_edge", "remove_edge", "remember", "expire", "answer", "forget"),
         }
         found = verify(queue)
         assert found.differences == ()

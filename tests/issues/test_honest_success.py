@@ -15,6 +15,7 @@ from arcfusion.agents.cli import issue as issue_cli
 from arcfusion.core import errors, lab_file, store
 from arcfusion.core.home import Home
 from arcfusion.issues.draft import Draft, Edge
+from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.states import EdgeType, Outcome
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.sqlite
 
 READING = {
     *("ready", "list", "show", "blocked", "events", "export", "verify", "doctor"),
-    *("schedule", "gate", "recall"),
+    *("schedule", "gate", "recall", "memories"),
 }
 HELD = ("a-held", "--fence", "1", "--actor", "alice")
 LOST = ("a-lost", "--fence", "1", "--actor", "alice")
@@ -36,6 +37,8 @@ WRITING: dict[str, tuple[str, ...]] = {
     "heartbeat": ("heartbeat", *HELD),
     "checkpoint": ("checkpoint", *HELD, *HANDOFF),
     "release": ("release", *HELD, *HANDOFF),
+    "ask": ("ask", *HELD, *HANDOFF, "--question", "which one?"),
+    "answer": ("answer", "a-asked", "this one"),
     "fail": ("fail", *HELD, *HANDOFF, "--error", "e"),
     "close": ("close", "a-free", "--outcome", "wontdo", "--reason", "no"),
     "close held": ("close", *HELD, "--outcome", "wontdo", "--reason", "no"),
@@ -48,6 +51,7 @@ WRITING: dict[str, tuple[str, ...]] = {
     "import plan": ("import", "--plan", "plan.yaml"),
     "split": ("split", "a-large", "--into", "one", "--into", "two"),
     "remember": ("remember", "text", "--key", "k"),
+    "forget": ("forget", "kept"),
     "dep add": ("dep", "add", "a-free", "a-large"),
     "dep remove": ("dep", "remove", "a-waiting", "a-free"),
     "label add": ("label", "add", "a-free", "new"),
@@ -64,6 +68,9 @@ REFUSED: dict[tuple[str, ...], tuple[int, str]] = {
     ("checkpoint", *LOST, *HANDOFF): (13, "claim_lost"),
     ("release", *LOST, *HANDOFF): (13, "claim_lost"),
     ("release", *HELD): (2, "handoff_missing"),
+    ("ask", *LOST, *HANDOFF, "--question", "which?"): (13, "claim_lost"),
+    ("answer", "a-free", "this one"): (2, "transition"),
+    ("forget", "nothing"): (3, "memory_unknown"),
     ("fail", *LOST, *HANDOFF, "--error", "e"): (13, "claim_lost"),
     ("close", *LOST, "--outcome", "wontdo", "--reason", "no"): (13, "claim_lost"),
     ("close", "a-held", "--outcome", "wontdo", "--reason", "no"): (2, "fence_missing"),
@@ -110,6 +117,10 @@ def full_lab(lab: Home) -> Home:
         queue.create(Draft(title="quarantined", id="a-quarantined", max_attempts=1))
         queue.claim("a-lost")
         queue.claim("a-quarantined")
+        queue.create(Draft(title="asked", id="a-asked"))
+        handoff = Handoff(tried="a", result="b", next="c")
+        queue.release(queue.claim("a-asked"), handoff, question="which?")
+        queue.remember("a thing", key="kept")
     with Queue(lab, "bob", clock=lambda: time.time() + 1000) as thief:
         assert thief.sweep() == 2
         thief.claim("a-lost")

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from arcfusion.agents.cli import issue as issue_cli
 from arcfusion.core.errors import ArcFusionError, ExitCode
 from arcfusion.issues.draft import Draft
+from arcfusion.issues.errors import QuestionMissingError
 from arcfusion.issues.queue import Queue
 
 MAIN = (
@@ -63,8 +64,12 @@ def test_a_claim_is_released_failed_requeued_and_updated(lab):
     assert ended["status"] == "quarantined"
     assert ask("requeue", issue_id, "--reason", "r")["status"] == "open"
     ask("claim", issue_id, "--actor", "w")
-    released = ask("release", issue_id, "--fence", "4", "--actor", "w", *HANDOFF, "--blocked")
-    assert released["status"] == "blocked"
+    own = [issue_id, "--fence", "4", "--actor", "w", *HANDOFF]
+    with pytest.raises(QuestionMissingError):
+        invoke("release", *own, "--blocked")
+    asked = ask("release", *own, "--blocked", "--question", "Which width?")
+    assert (asked["status"], asked["question"]) == ("blocked", "Which width?")
+    assert ask("answer", issue_id, "64")["status"] == "open"
     changed = ask("update", issue_id, "-s", "open", "--size", "L", "--metadata", '{"a": 1}')
     assert (changed["status"], changed["size"], changed["metadata"]) == ("open", "L", {"a": 1})
 

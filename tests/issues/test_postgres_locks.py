@@ -137,7 +137,7 @@ def test_a_refusal_names_the_state_after_the_wait(queue, rival):
     found: list[object] = []
     late = threading.Thread(target=lambda: found.append(rival.claim("a").fence))
     with queue._write_one() as tx:
-        leases.release(tx, held, HANDOFF, Status.OPEN)
+        leases.release(tx, held, HANDOFF)
         late.start()
         late.join(0.2)
         tx.write_events()

@@ -20,6 +20,8 @@ VERBS: dict[str, str] = {
     "heartbeat": "working.heartbeat",
     "checkpoint": "working.checkpoint",
     "release": "working.release",
+    "ask": "working.ask",
+    "answer": "filing.answer",
     "fail": "working.fail",
     "close": "working.close",
     "reopen": "filing.reopen",
@@ -36,6 +38,8 @@ VERBS: dict[str, str] = {
     "gate": "planning.gate",
     "remember": "memory.remember",
     "recall": "memory.recall",
+    "memories": "memory.memories",
+    "forget": "memory.forget",
     "dep": "dependency.dep_app",
     "label": "dependency.label_app",
 }

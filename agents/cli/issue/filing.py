@@ -60,6 +60,9 @@ ExternalRef = Annotated[str | None, typer.Option("--external-ref", help="Its nam
 IdempotencyKey = Annotated[
     str | None, typer.Option("--idempotency-key", help="The same key files it once.")
 ]
+Replicate = Annotated[
+    bool, typer.Option("--replicate", help="File the same experiment again, as its next replica.")
+]
 NotBefore = Annotated[
     str | None, typer.Option("--not-before", help="Nobody claims it before this time.")
 ]
@@ -83,6 +86,7 @@ def create(
     metadata: Metadata = "{}",
     external_ref: ExternalRef = None,
     idempotency_key: IdempotencyKey = None,
+    replicate: Replicate = False,
     actor: Actor = None,
     json: Json = False,
 ) -> None:
@@ -90,6 +94,7 @@ def create(
     from arcfusion.issues.draft import Draft, parse_closed
     from arcfusion.issues.states import IssueType, Size
 
+    fields = parse_metadata(metadata)
     draft = Draft(
         title=title,
         description=description or "",
@@ -102,21 +107,35 @@ def create(
         estimated_minutes=minutes,
         owner=owner,
         labels=split_labels(labels),
-        metadata=parse_metadata(metadata),
+        metadata=fields,
         needs=parse_needs(needs),
         edges=_edges(deps, parent),
         external_ref=external_ref,
         idempotency_key=idempotency_key,
+        experiment=_identify(fields, replicate),
+        replicate=replicate,
     )
     _file(draft, actor, as_json=json)
+
+
+def _identify(metadata: "dict[str, JsonValue]", replicate: bool) -> str | None:
+    """Return the fingerprint of the experiment that the metadata ask for."""
+    from arcfusion.agents.fingerprint import fingerprint
+
+    found = fingerprint(metadata) if "study" in metadata else None
+    if replicate and found is None:
+        raise BadInputError("--replicate repeats a comparison: give its study in --metadata")
+    return found
 
 
 def _file(draft: "Draft", actor: str | None, *, as_json: bool) -> None:
     from arcfusion.issues.graph import sentence
 
     with open_queue(actor) as queue:
-        issue = queue.create(draft)
-    for edge in draft.edges:
+        ((issue, is_new),) = queue.create_all([draft])
+    if not is_new:
+        print_note(f"{issue.id} is the same and was filed before: nothing was written")
+    for edge in draft.edges if is_new else ():
         print_note(sentence(issue.id, edge))
     _print(issue, issue.id, as_json=as_json)
 
@@ -200,6 +219,13 @@ def note(
     _print(issue, f"{issue.id} noted", as_json=json)
 
 
+def answer(issue_id: IssueId, text: Text, actor: Actor = None, json: Json = False) -> None:
+    """Answer what an issue asks a person: it is open again, and the next claim has the answer."""
+    with open_queue(actor) as queue:
+        issue = queue.answer(issue_id, text)
+    _print(issue, f"{issue.id} is open", as_json=json)
+
+
 def reopen(issue_id: IssueId, reason: Reason, actor: Actor = None, json: Json = False) -> None:
     """Open a closed issue again; what waited for it waits again."""
     with open_queue(actor) as queue:
@@ -220,13 +246,14 @@ def import_plan(
     json: Json = False,
 ) -> None:
     """File a plan's issues with their dependencies; again, only what is new in it."""
+    from arcfusion.agents.fingerprint import fingerprint
     from arcfusion.issues.markdown_plan import is_markdown, load_markdown_plan
     from arcfusion.issues.plan import file_plan, load_plan
     from arcfusion.issues.states import IssueType, Size
 
     loaded = load_markdown_plan(plan) if is_markdown(plan) else load_plan(plan)
     with open_queue(actor) as queue:
-        filed = file_plan(queue, loaded)
+        filed = file_plan(queue, loaded, identify=fingerprint)
     too_large = [
         key
         for key, issue in filed.issues.items()

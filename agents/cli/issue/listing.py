@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from arcfusion.issues.record import IssueRecord
     from arcfusion.issues.view import View
 
-BRIEF_TITLE_CHARACTERS = 72
+# Ten such lines in the JSON that is printed take less than 1.2 KB.
+BRIEF_BYTES = 106
 
 
 def ready(
@@ -128,18 +129,18 @@ def events(
 
 
 def _print_brief(issues: "Sequence[IssueRecord]", *, as_json: bool) -> None:
-    lines = [
-        f"{issue.id} P{issue.priority} {_shorten(issue.title, BRIEF_TITLE_CHARACTERS)}"
-        for issue in issues
-    ]
+    lines = [_brief(issue) for issue in issues]
     if as_json:
         print_json(lines)
     else:
         print_text("\n".join(lines))
 
 
-def _shorten(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."
+def _brief(issue: "IssueRecord") -> str:
+    from arcfusion.issues.excerpt import cut, json_size
+
+    start = f"{issue.id} P{issue.priority} "
+    return start + cut(issue.title, BRIEF_BYTES - json_size(start))
 
 
 def _print_explained(view: "View", issues: "Sequence[IssueRecord]", *, as_json: bool) -> None:
@@ -205,6 +206,8 @@ def _print_detail(detail: "IssueDetail") -> None:
     issue = detail.issue
     print_text(f"{issue.id}  {issue.title}")
     print_text(f"{issue.status}, P{issue.priority}, {issue.type}, size {issue.size}")
+    if issue.question is not None:
+        print_text(f"asks a person: {issue.question}")
     if issue.labels:
         print_text(f"labels: {', '.join(issue.labels)}")
     for name in ("description", "design", "acceptance", "notes"):
@@ -218,6 +221,10 @@ def _print_detail(detail: "IssueDetail") -> None:
     for edge in (*detail.dependencies, *detail.dependents):
         mark = "!" if edge.is_blocking else "-"
         print_text(f"{mark} {sentence(edge.issue_id, edge.edge)}")
+    _print_history(detail)
+
+
+def _print_history(detail: "IssueDetail") -> None:
     for attempt in detail.attempts:
         end = attempt.outcome or "running"
         print_text(f"attempt {attempt.number} by {attempt.actor}: {end}")

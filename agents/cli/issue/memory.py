@@ -1,23 +1,30 @@
-"""`arcfusion issue remember` and `recall`: what workers keep beyond one issue."""
+"""`arcfusion issue remember`, `recall`, `memories`, `forget`: what is kept beyond one issue."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arcfusion.agents.cli.issue.options import Actor, Limit, open_queue, open_view
+from arcfusion.agents.cli.issue.options import ALL, Actor, Limit, open_queue, open_view
 from arcfusion.agents.cli.output import Json, print_json, print_text
+
+if TYPE_CHECKING:
+    from arcfusion.issues.memory import MemoryRecord
 
 
 def remember(
     text: Annotated[str, typer.Argument(help="What to remember.")],
     key: Annotated[str | None, typer.Option("--key", help="Replaces what has this key.")] = None,
     issue_id: Annotated[str | None, typer.Option("--issue", help="Where it comes from.")] = None,
+    supersedes: Annotated[
+        str | None, typer.Option("--supersedes", help="The key whose text does not hold any more.")
+    ] = None,
     actor: Actor = None,
     json: Json = False,
 ) -> None:
     """Keep a text for later workers and print its key."""
     with open_queue(actor) as queue:
-        kept = queue.remember(text, key=key, issue_id=issue_id)
+        kept = queue.remember(text, key=key, issue_id=issue_id, supersedes=supersedes)
     if json:
         print_json({"key": kept})
     else:
@@ -26,14 +33,46 @@ def remember(
 
 def recall(
     query: Annotated[str, typer.Argument(help="Words; without any, the newest.")] = "",
-    limit: Limit = 10,
+    limit: Limit = 5,
     json: Json = False,
 ) -> None:
-    """Print what is remembered about some words."""
+    """Print what is remembered about some words, the best match first."""
     with open_view() as view:
         found = view.recall(query, limit)
+    _print(found, as_json=json)
+
+
+def memories(
+    limit: Limit = ALL,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With what is superseded by something newer.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List what is remembered, the newest first."""
+    with open_view() as view:
+        found = view.memories(limit, everything=everything)
+    _print(found, as_json=json)
+
+
+def forget(
+    key: Annotated[str, typer.Argument(help="What `issue memories` prints first.")],
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Delete what is remembered under a key."""
+    with open_queue(actor) as queue:
+        queue.forget(key)
     if json:
+        print_json({"key": key})
+    else:
+        print_text(f"{key} is forgotten")
+
+
+def _print(found: "Sequence[MemoryRecord]", *, as_json: bool) -> None:
+    if as_json:
         print_json([memory.to_json() for memory in found])
         return
     for memory in found:
-        print_text(f"{memory.key}: {memory.text}")
+        old = "" if memory.superseded_by is None else f" (superseded by {memory.superseded_by})"
+        print_text(f"{memory.key}: {memory.text}{old}")

@@ -21,7 +21,8 @@ from arcfusion.agents.cli.issue.options import (
     parse_needs,
     split_labels,
 )
-from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
     from arcfusion.issues.handoff import Handoff
@@ -58,6 +59,11 @@ def claim(
     if granted.last_handoff is not None:
         print_text(f"tried before: {granted.last_handoff.tried}; {granted.last_handoff.result}")
         print_text(f"next: {granted.last_handoff.next}")
+        if granted.last_handoff.answer:
+            print_text(f"asked: {granted.last_handoff.question}")
+            print_text(f"answered: {granted.last_handoff.answer}")
+    if granted.history.attempts > 1:
+        print_text(f"attempts before: {granted.history}")
 
 
 def heartbeat(issue_id: IssueId, fence: Fence, actor: Actor = None, json: Json = False) -> None:
@@ -98,19 +104,41 @@ def release(
     files: Files = None,
     state_ref: StateRef = "",
     blocked: Annotated[
-        bool, typer.Option("--blocked", help="A person must say something before it goes on.")
+        bool, typer.Option("--blocked", help="A person must answer --question first.")
     ] = False,
+    question: Annotated[
+        str, typer.Option("--question", "-q", help="With --blocked: what is unclear.")
+    ] = "",
     actor: Actor = None,
     json: Json = False,
 ) -> None:
     """Give a claim back, with what the next worker must know."""
-    from arcfusion.issues.states import Status
-
+    if question and not blocked:
+        raise BadInputError("--question asks a person: give --blocked too, or use `issue ask`")
     handoff = _handoff(tried, result, next_step, files, state_ref)
-    status = Status.BLOCKED if blocked else Status.OPEN
     with open_queue(actor) as queue:
-        issue = queue.release(_token(issue_id, fence), handoff, status=status)
+        asked = question if blocked else None
+        issue = queue.release(_token(issue_id, fence), handoff, question=asked)
     _print(issue, "released", as_json=json)
+
+
+def ask(
+    issue_id: IssueId,
+    fence: Fence,
+    question: Annotated[str, typer.Option("--question", "-q", help="What is unclear.")],
+    tried: Tried = "",
+    result: Result = "",
+    next_step: Next = "",
+    files: Files = None,
+    state_ref: StateRef = "",
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Give a claim back with a question: the issue waits until a person has answered."""
+    handoff = _handoff(tried, result, next_step, files, state_ref)
+    with open_queue(actor) as queue:
+        issue = queue.release(_token(issue_id, fence), handoff, question=question)
+    _print(issue, "asked", as_json=json)
 
 
 def fail(
@@ -175,9 +203,12 @@ def _handoff(
 ) -> "Handoff":
     from arcfusion.issues.handoff import Handoff
 
-    return Handoff(
+    handoff = Handoff(
         tried=tried, result=result, next=next_step, files=tuple(files or ()), state_ref=state_ref
     )
+    if handoff.fit() != handoff:
+        print_note("the handoff is cut to 2 KB: keep the whole in a file, named by --state-ref")
+    return handoff
 
 
 def _print(issue: "IssueRecord", text: str, *, as_json: bool) -> None:

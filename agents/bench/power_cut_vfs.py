@@ -2,7 +2,8 @@
 
 The recording is real: an apsw VFS passes every call on to the file system and notes it. The cut is
 a model: what was synced is there; of what was not, nothing, a prefix, or the newest write alone. A
-sector of 512 bytes is written whole or not at all.
+sector of 512 bytes is written whole or not at all. A new file is there from its first sync on, with
+which SQLite syncs the directory; a deleted one may come back.
 
 apsw is loaded by `Recorder` only.
 """

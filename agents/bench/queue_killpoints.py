@@ -15,7 +15,7 @@ from arcfusion.agents.bench.queue_script import in_memory, make_lab
 from arcfusion.agents.bench.record import Row, at_least, at_most
 from arcfusion.core.home import Home
 
-STEPS, QUICK_STEPS, PLANTED_STEPS = 70, 1, 1
+STEPS, QUICK_STEPS, PLANTED_STEPS = 60, 1, 1
 KILLS = 1_000
 
 

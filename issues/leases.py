@@ -205,14 +205,28 @@ def _close_attempt(
     )
 
 
+def enter_sweep(tx: Transaction) -> bool:
+    """Return whether a claim has run out; then the write is structural, as it changes several.
+
+    It comes before any row is locked: whoever locks rows first asks here, and sweeps only when this
+    is true.
+    """
+    if tx.row("SELECT 1 FROM lease WHERE expires_at <= ? LIMIT 1", tx.now) is None:
+        return False
+    store.exclude(tx.connection)
+    return True
+
+
 def sweep(tx: Transaction) -> int:
-    """Give back every claim whose lease has run out, and return their number."""
-    sql = "SELECT * FROM lease WHERE expires_at <= ? ORDER BY expires_at"
+    """Give back every claim whose lease has run out, and return their number.
+
+    A holder that writes at this moment keeps its claim.
+    """
+    if not enter_sweep(tx):
+        return 0
+    free = tx.connection.dialect.lock_free_rows
+    sql = f"SELECT * FROM lease WHERE expires_at <= ? ORDER BY expires_at{free}"  # noqa: S608  # constants
     expired = tx.rows(sql, tx.now)
-    if expired and tx.connection.dialect.lock_free_rows:
-        # It changes several issues, so it is structural; a holder that writes now keeps its claim.
-        store.exclude(tx.connection)
-        expired = tx.rows(f"{sql}{tx.connection.dialect.lock_free_rows}", tx.now)
     for lease in expired:
         issue = tx.issue_row(lease["issue_id"])
         losses = issue["losses"] + 1

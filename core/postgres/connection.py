@@ -86,6 +86,7 @@ class PostgresConnection:
         self._url = url
         self._raw = open_raw(url)
         self._is_begun = False
+        self._is_closed = False
 
     @property
     def raw(self) -> "psycopg.Connection[Any]":
@@ -96,14 +97,14 @@ class PostgresConnection:
     def around(cls, url: str, raw: "psycopg.Connection[Any]") -> Self:
         """Return the face of an open connection in the transaction that it is in."""
         face = cls.__new__(cls)
-        face._url, face._raw, face._is_begun = url, raw, True
+        face._url, face._raw, face._is_begun, face._is_closed = url, raw, True, False
         return face
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> "psycopg.Cursor[Any]":
         """Run one statement; without parameters, several with `;` between them."""
         import psycopg
 
-        if self._raw.closed and not self._is_begun:
+        if self._raw.closed and not self._is_begun and not self._is_closed:
             self._raw = open_raw(self._url)
         with explained(self._url):
             cursor = psycopg.RawCursor(self._raw, row_factory=_named)
@@ -152,6 +153,7 @@ class PostgresConnection:
 
     def close(self) -> None:
         """End the connection."""
+        self._is_closed = True
         self._raw.close()
 
     def read_marker(self) -> tuple[int | None, str]:

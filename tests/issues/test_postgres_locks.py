@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -196,7 +198,9 @@ def test_an_interrupted_wait_leaves_nothing_behind(queue, rival):
     assert verify(queue).differences == ()
 
 
-def mix(lab: Home, seconds: float, mode: str) -> list[tuple[str, str]]:
+def mix(
+    lab: Home, seconds: float, mode: str, meanwhile: Callable[[], None] = lambda: None
+) -> list[tuple[str, str]]:
     """Let processes mix all writes; return what each printed, and why it failed."""
     with Queue(lab, "alice") as queue:
         file(queue, *(f"i{number}" for number in range(12)))
@@ -213,6 +217,7 @@ def mix(lab: Home, seconds: float, mode: str) -> list[tuple[str, str]]:
         for number in range(PROCESSES)
     ]
     try:
+        meanwhile()
         return [mixer.communicate(timeout=seconds + 60) for mixer in mixers]
     finally:
         for mixer in mixers:
@@ -220,26 +225,47 @@ def mix(lab: Home, seconds: float, mode: str) -> list[tuple[str, str]]:
             mixer.wait()
 
 
-def test_all_writes_mixed_neither_lock_each_other_out_nor_lose_anything(lab):
-    outputs = mix(lab, 6.0, "queue")
+def check_mix(lab: Home, outputs: list[tuple[str, str]]) -> tuple[Counter[str], set, set]:
+    """Return the errors, the claims that the processes got, and those of the database."""
     assert [why for _, why in outputs] == [""] * PROCESSES
     results = [json.loads(out) for out, _ in outputs]
     errors = Counter[str]()
     for result in results:
         errors.update(result["errors"])
     assert "QueueBusyError" not in errors, errors
-    assert sum(result["steps"] for result in results) > 20 * PROCESSES
     claimed = Counter(tuple(pair) for result in results for pair in result["fences"])
     assert max(claimed.values()) == 1
     with Queue(lab, "alice") as queue:
-        found = verify(queue)
-        assert found.differences == ()
+        assert verify(queue).differences == ()
         attempts = {
             (issue.id, attempt.fence)
             for issue in queue.list()
             for attempt in queue.show(issue.id).attempts
         }
-        assert attempts == set(claimed)
+    return errors, set(claimed), attempts
+
+
+def test_all_writes_mixed_neither_lock_each_other_out_nor_lose_anything(lab):
+    outputs = mix(lab, 6.0, "queue")
+    _, claimed, attempts = check_mix(lab, outputs)
+    assert attempts == claimed
+    assert sum(json.loads(out)["steps"] for out, _ in outputs) > 20 * PROCESSES
+
+
+def test_a_crash_of_the_server_loses_no_claim_that_was_granted(lab, postgres_server):
+    def crash() -> None:
+        with Queue(lab, "alice") as queue:
+            before = len(queue.events())
+            while len(queue.events()) < before + 50:
+                time.sleep(0.05)
+        postgres_server.stop()
+        postgres_server.start()
+
+    errors, claimed, attempts = check_mix(lab, mix(lab, 3.0, "queue", crash))
+    assert errors["DatabaseUnreachableError"] > 0
+    # A claim may have been granted without its worker hearing of it: its lease runs out.
+    assert claimed <= attempts
+    assert len(attempts - claimed) <= PROCESSES
 
 
 def test_the_mix_catches_events_that_are_numbered_without_waiting(lab):

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -155,9 +156,6 @@ def _die_with_parent() -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    pytest.importorskip("psycopg", reason="Postgres tests: psycopg is not installed")
-    if find_program("initdb") is None:
-        pytest.skip("Postgres tests: no server is installed")
     directory = Path(tempfile.mkdtemp(prefix="arcfusion-pg-"))
     try:
         try:
@@ -169,6 +167,33 @@ def postgres_server() -> Iterator[PostgresServer]:
         server.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def missing_for_postgres() -> str | None:
+    """Return what is not installed here, if anything."""
+    if find_spec("psycopg") is None:
+        return "psycopg"
+    return None if find_program("initdb") else "a Postgres server"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a Postgres that is not here: one line says so, not one for each test."""
+    if missing_for_postgres() is None:
+        return
+    left_out = [item for item in items if isinstance(item, pytest.Function) and _needs(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _needs(test: pytest.Function) -> bool:
+    parameters = test.callspec.params if hasattr(test, "callspec") else {}
+    return "postgres_server" in test.fixturenames or parameters.get("database") == "postgres"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    missing = missing_for_postgres()
+    if missing is not None:
+        terminalreporter.write_line(f"The tests on Postgres were left out: {missing} is missing.")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

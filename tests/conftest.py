@@ -1,23 +1,17 @@
 """What every test may rely on, however the suite was started."""
 
-import ctypes
-import os
-import pwd
 import shutil
 import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from arcfusion.agents.bench.postgres_server import PostgresServer, ServerUnavailableError
+from arcfusion.agents.bench.postgres_server import missing as postgres_server_missing
 from arcfusion.core import store
 from arcfusion.core.home import Home
-
-LIBC = ctypes.CDLL(None)
 
 # Durability is not what these servers are for; the crash of a real one is `fsync=on`.
 SERVER_OPTIONS = ("fsync=off", "full_page_writes=off", "autovacuum=off", "max_connections=120")
@@ -44,39 +38,13 @@ def _interrupts_arrive() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def find_program(name: str) -> str | None:
-    """Return the newest installed one: Debian does not put a server's programs into PATH."""
-    found = Path("/usr/lib/postgresql").glob("*/bin")
-    places = sorted(found, key=lambda place: float(place.parent.name), reverse=True)
-    return shutil.which(name) or shutil.which(name, path=":".join(map(str, places)))
-
-
-class PostgresServer:
-    """A server of this process alone, which ends with it, and databases that hold a new lab."""
+class LabServer(PostgresServer):
+    """A server with databases that hold a new lab, lent to one test after the other."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        super().__init__(directory, SERVER_OPTIONS)
         self._made = 0
         self._free: list[str] = []
-        self._user: dict[str, int] = {}
-        if os.geteuid() == 0:  # the server refuses to run as root
-            names = {entry.pw_name: entry for entry in pwd.getpwall()}
-            account = names.get("postgres") or names["nobody"]
-            os.chown(directory, account.pw_uid, account.pw_gid)
-            self._user = {"user": account.pw_uid, "group": account.pw_gid}
-        data = str(directory / "data")
-        program = find_program("initdb")
-        assert program is not None
-        words = [program, "-D", data, "-A", "trust", "-U", "lab", "-N", "-E", "UTF8"]
-        words.append("--locale=C.UTF-8")
-        self._copy = " STRATEGY file_copy"
-        try:
-            # Another order of text than SQLite's, which the lab's columns must not take over.
-            self._call([*words, "--locale-provider=icu", "--icu-locale=en"])
-        except subprocess.CalledProcessError:  # before Postgres 15
-            self._call(words)
-            self._copy = ""
-        self.start()
 
     def make_template(self) -> None:
         """Make the lab that `lend` copies."""
@@ -84,58 +52,15 @@ class PostgresServer:
         self.execute("CREATE DATABASE template_lab")
         store.create(Home(self.directory / "template", self.url("template_lab")))
 
-    def start(self) -> None:
-        program = find_program("postgres")
-        assert program is not None
-        directory, data = self.directory, str(self.directory / "data")
-        options = ("listen_addresses=", f"unix_socket_directories={directory}", *SERVER_OPTIONS)
-        with (directory / "log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [program, "-D", data, *(word for option in options for word in ("-c", option))],
-                cwd=directory,
-                stdout=log,
-                stderr=log,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  # no thread runs at this point
-                **self._user,
-            )
-        self._wait()
-
-    def _call(self, words: list[str]) -> None:
-        subprocess.run(
-            words, cwd=self.directory, check=True, capture_output=True, timeout=60, **self._user
-        )
-
-    def _wait(self) -> None:
-        import psycopg
-
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                self.execute("SELECT 1")
-            except psycopg.OperationalError:
-                assert self.process.poll() is None, (self.directory / "log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            else:
-                return
-
-    def url(self, database: str = "postgres", options: str = "") -> str:
-        return f"postgresql+psycopg://lab@/{database}?host={self.directory}{options}"
-
-    def execute(self, sql: str, database: str = "postgres") -> None:
-        import psycopg
-
-        url = self.url(database).replace("+psycopg", "")
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(sql.encode())
-
     def lend(self) -> str:
         """Return the name of a database with the newest schema and nothing in it."""
         if self._free:
             return self._free.pop()
         self._made += 1
         name = f"lab{self._made}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE template_lab{self._copy}")
+        # The other way to copy, through the log, takes three times as long.
+        strategy = " STRATEGY file_copy" if self.is_icu else ""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template_lab{strategy}")
         return name
 
     def take_back(self, database: str) -> None:
@@ -143,24 +68,14 @@ class PostgresServer:
         self.execute(EMPTY, database)
         self._free.append(database)
 
-    def stop(self) -> None:
-        """End it at once, as a crash does: the next start reads the log."""
-        self.process.send_signal(signal.SIGQUIT)
-        self.process.wait(30)
-
-
-def _die_with_parent() -> None:
-    """A killed test run must not leave its server behind: PR_SET_PDEATHSIG."""
-    LIBC.prctl(1, signal.SIGQUIT)
-
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[LabServer]:
     directory = Path(tempfile.mkdtemp(prefix="arcfusion-pg-"))
     try:
         try:
-            server = PostgresServer(directory)
-        except (OSError, subprocess.SubprocessError, AssertionError) as error:
+            server = LabServer(directory)
+        except ServerUnavailableError as error:
             pytest.skip(f"Postgres tests: the server does not start: {error}")
         server.make_template()
         yield server
@@ -169,16 +84,9 @@ def postgres_server() -> Iterator[PostgresServer]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def missing_for_postgres() -> str | None:
-    """Return what is not installed here, if anything."""
-    if find_spec("psycopg") is None:
-        return "psycopg"
-    return None if find_program("initdb") else "a Postgres server"
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs a Postgres that is not here: one line says so, not one for each test."""
-    if missing_for_postgres() is None:
+    if postgres_server_missing() is None:
         return
     left_out = [item for item in items if isinstance(item, pytest.Function) and _needs(item)]
     config.hook.pytest_deselected(items=left_out)
@@ -191,9 +99,9 @@ def _needs(test: pytest.Function) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    missing = missing_for_postgres()
-    if missing is not None:
-        terminalreporter.write_line(f"The tests on Postgres were left out: {missing} is missing.")
+    lacking = postgres_server_missing()
+    if lacking is not None:
+        terminalreporter.write_line(f"The tests on Postgres were left out: {lacking} is missing.")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

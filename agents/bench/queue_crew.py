@@ -73,7 +73,12 @@ class Crew:
         self.actors = [f"{role}{number}" for number in range(len(settings))]
         self._processes: list[subprocess.Popen[str]] = []
         for actor, own in zip(self.actors, settings, strict=True):
-            document = {"home": str(home.path), "actor": actor, "settings": dict(own)}
+            document = {
+                "home": str(home.path),
+                "database": home.database,
+                "actor": actor,
+                "settings": dict(own),
+            }
             process = subprocess.Popen(
                 [*program, role, json.dumps(document)],
                 stdin=subprocess.PIPE,

@@ -346,7 +346,8 @@ def main(arguments: list[str]) -> None:
     """Run the role until its stdin ends."""
     role, document = arguments
     fields = json.loads(document)
-    ROLES[role](Post(Home(Path(fields["home"])), fields["actor"], fields["settings"]))
+    home = Home(Path(fields["home"]), fields["database"])
+    ROLES[role](Post(home, fields["actor"], fields["settings"]))
 
 
 if __name__ == "__main__":

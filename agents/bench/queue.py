@@ -1,12 +1,22 @@
-"""The queue's proofs: many processes, killed, stopped and stalled."""
+"""The queue's proofs: many processes; kills, stops, stalls and power cuts; models; times."""
 
 from collections.abc import Callable, Iterable
 
 from arcfusion.agents.bench import (
     queue_claims,
+    queue_context,
+    queue_exchange,
+    queue_graph,
+    queue_idempotency,
+    queue_killpoints,
+    queue_labels,
+    queue_model,
     queue_postgres,
+    queue_powercut,
     queue_reclaim,
+    queue_replay,
     queue_stalls,
+    queue_startup,
     queue_throughput,
     queue_zombies,
 )
@@ -19,4 +29,14 @@ GROUPS: dict[str, Callable[[bool], Iterable[Row]]] = {
     "reclaim": queue_reclaim.measure,
     "stalls": queue_stalls.measure,
     "zombies": queue_zombies.measure,
+    "powercut": queue_powercut.measure,
+    "killpoints": queue_killpoints.measure,
+    "model": queue_model.measure,
+    "graph": queue_graph.measure,
+    "replay": queue_replay.measure,
+    "idempotency": queue_idempotency.measure,
+    "labels": queue_labels.measure,
+    "context": queue_context.measure,
+    "startup": queue_startup.measure,
+    "exchange": queue_exchange.measure,
 }

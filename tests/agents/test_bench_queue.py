@@ -1,15 +1,6 @@
-"""This fails when a short proof of the queue does not hold; the times are for the long one."""
+"""This fails when the fixture of recall asks in the words of what it looks for."""
 
-import pytest
-
-from arcfusion.agents.bench import queue_context, queue_idempotency, queue_labels
-
-
-@pytest.mark.parametrize("group", [queue_context, queue_idempotency, queue_labels])
-def test_the_short_proof_holds(group):
-    rows = list(group.measure(quick=True))
-    assert len(rows) >= 5
-    assert [row.name for row in rows if not row.holds and row.unit != "ms"] == []
+from arcfusion.agents.bench import queue_context
 
 
 def test_the_fixture_of_recall_asks_in_other_words():

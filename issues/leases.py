@@ -119,12 +119,12 @@ def checkpoint(tx: Transaction, holding: Holding, handoff: Handoff) -> None:
     Raises:
         ClaimLostError: the claim has ended.
     """
-    lease = guard(tx, holding)
+    guard(tx, holding)
     text = handoff.fit().to_json()
     tx.run_one(
-        "UPDATE attempt SET handoff = ? WHERE id = ? AND fence = ?",
+        "UPDATE attempt SET handoff = ? WHERE issue_id = ? AND fence = ?",
         text,
-        lease["attempt_id"],
+        holding.issue_id,
         holding.fence,
     )
     tx.log(
@@ -195,12 +195,12 @@ def _close_attempt(
     """Close the attempt of an ended lease; a checkpoint stays when there is no newer handoff."""
     tx.run(
         "UPDATE attempt SET ended_at = ?, outcome = ?, error = ?, handoff = coalesce(?, handoff)"
-        " WHERE id = ? AND fence = ?",
+        " WHERE issue_id = ? AND fence = ?",
         tx.now,
         outcome,
         error,
         None if handoff is None else handoff.fit().to_json(),
-        lease["attempt_id"],
+        lease["issue_id"],
         lease["fence"],
     )
 

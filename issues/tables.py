@@ -113,9 +113,13 @@ class Dependency(SQLModel, table=True):
 
 
 class Lease(SQLModel, table=True):
-    """Who holds an issue now: there is one row exactly while the issue is in progress."""
+    """Who holds an issue now: there is one row exactly while the issue is in progress.
 
-    __table_args__ = (Index("ix_lease_expires_at", "expires_at"),)
+    There are as many as workers, so a sweep reads them all: an index of their ends would cost every
+    heartbeat a page.
+    """
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     issue_id: str = Field(
         sa_column=Column("issue_id", Text, ForeignKey("issue.id"), primary_key=True)
@@ -149,16 +153,19 @@ class Capacity(SQLModel, table=True):
 
 
 class Attempt(SQLModel, table=True):
-    """One claim, from its grant to its end; `outcome` is null while it runs."""
+    """One claim, from its grant to its end; `outcome` is null while it runs.
 
-    __table_args__ = (Index("ix_attempt_issue_id", "issue_id", "fence", unique=True),)
+    `id` is made of the key.
+    """
 
-    id: str = Field(primary_key=True, sa_type=Text)
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    id: str = Field(sa_type=Text)
     issue_id: str = Field(
-        sa_column=Column("issue_id", Text, ForeignKey("issue.id"), nullable=False)
+        sa_column=Column("issue_id", Text, ForeignKey("issue.id"), primary_key=True)
     )
     number: int
-    fence: int
+    fence: int = Field(primary_key=True)
     actor: str = Field(sa_type=Text)
     session: str | None = Field(default=None, sa_type=Text)
     host: str = Field(sa_type=Text)

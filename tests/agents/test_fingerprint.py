@@ -62,7 +62,7 @@ def create(home: Home, monkeypatch: pytest.MonkeyPatch):
     def run(title: str, *options: str, **study: object) -> dict:
         metadata = json.dumps({"study": STUDY | study})
         words = ["create", title, "--metadata", metadata, "--json", *options]
-        result = CliRunner().invoke(issue_cli.app, words)
+        result = CliRunner().invoke(issue_cli.build_app(), words)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return json.loads(result.stdout)["data"] | {"said": result.stderr}

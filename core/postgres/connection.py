@@ -200,8 +200,9 @@ def explained(url: str) -> Iterator[None]:
             raise DatabaseFullError(
                 f"the database's disk is full ({reason}): nothing was written"
             ) from error
-        is_gone = state is None or state in _GONE or state.startswith("08")
-        if isinstance(error, psycopg.OperationalError) and is_gone:
+        # Without a code it is the driver that lost the connection, not the server that speaks.
+        is_silent = state is None and isinstance(error, psycopg.OperationalError)
+        if is_silent or state in _GONE or str(state).startswith("08"):
             raise DatabaseUnreachableError(
                 f"the connection to {describe_url(url)} was lost ({reason}): try again"
             ) from error

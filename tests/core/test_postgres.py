@@ -10,18 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from arcfusion.agents import doctor
 from arcfusion.core import store
 from arcfusion.core.environment import describe_url
 from arcfusion.core.errors import (
     ArcFusionError,
     BadInputError,
+    DatabaseBusyError,
+    DatabaseFullError,
     DatabaseUnreachableError,
     ForeignDatabaseError,
     HomeNotFoundError,
     UnavailableError,
 )
 from arcfusion.core.home import find_home, new_home
-from arcfusion.core.postgres.connection import PostgresConnection, translate
+from arcfusion.core.postgres.connection import PostgresConnection, explained, translate
 from arcfusion.core.postgres.login import open_raw
 
 ARCFUSION = Path(sys.executable).with_name("arcfusion")
@@ -86,6 +89,34 @@ def test_what_can_not_be_opened_is_one_line_without_the_password(url, kind, mess
     assert not any(part in text for part in ("secret", "sec%zzret", "cret@"))
     assert caught.value.exit_code == (4 if caught.value.retryable else 2)
     assert not (tmp_path / ".arcfusion" / "lab.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "code"),
+    [
+        ("DeadlockDetected", DatabaseBusyError, 4),
+        ("SerializationFailure", DatabaseBusyError, 4),
+        ("LockNotAvailable", DatabaseBusyError, 4),
+        ("TooManyConnections", DatabaseBusyError, 4),
+        ("DiskFull", DatabaseFullError, 1),
+        ("AdminShutdown", DatabaseUnreachableError, 4),
+        ("IdleInTransactionSessionTimeout", DatabaseUnreachableError, 4),
+        ("OperationalError", DatabaseUnreachableError, 4),
+    ],
+)
+def test_what_the_server_could_not_do_says_whether_to_try_again(name, kind, code):
+    errors = pytest.importorskip("psycopg.errors")
+    with pytest.raises(kind) as caught, explained("postgresql://u:secret@h/d"):
+        raise getattr(errors, name)("the server's words")
+    assert "the server's words" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert (caught.value.exit_code, caught.value.retryable) == (code, code == 4)
+
+
+def test_a_broken_constraint_stays_what_it_is():
+    errors = pytest.importorskip("psycopg.errors")
+    with pytest.raises(errors.CheckViolation), explained("postgresql://h/d"):
+        raise errors.CheckViolation
 
 
 def test_a_database_that_is_not_there_is_named(postgres_server, tmp_path):
@@ -197,7 +228,7 @@ def test_a_lab_on_sqlite_is_not_mixed_with_another_database(tmp_path, monkeypatc
         find_home()
 
 
-def test_the_command_line_makes_works_and_shows_the_lab(url, tmp_path):
+def test_the_command_line_makes_works_and_shows_the_lab(url, tmp_path, monkeypatch):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ARCFUSION_")}
 
     def run(*words: str, code: int = 0) -> str:
@@ -215,5 +246,7 @@ def test_the_command_line_makes_works_and_shows_the_lab(url, tmp_path):
     assert json.loads(run("issue", "claim", "--json"))["data"]["title"] == "One"
     assert "rebuild 1 issues" in run("issue", "verify")
     run("leaderboard")
-    assert f"Postgres database {describe_url(url)}" in run("doctor")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARCFUSION_DB", url)
+    assert f"Postgres database {describe_url(url)} has fsync off" in doctor._lab().detail
     assert not (tmp_path / ".arcfusion" / "lab.db").exists()

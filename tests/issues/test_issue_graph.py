@@ -254,14 +254,30 @@ def reopen(queue: Queue, model: Model, issue: int) -> None:
 STEPS = {"add": add, "remove": remove, "close": close, "reopen": reopen}
 
 
-@settings(
+RANDOM = settings(
     max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(operations=st.lists(OPERATIONS, min_size=8, max_size=40))
+HISTORIES = st.lists(OPERATIONS, min_size=8, max_size=40)
+
+
+@pytest.mark.sqlite  # the same with fewer histories below
+@RANDOM
+@given(operations=HISTORIES)
 def test_the_counter_equals_a_recursive_count_after_every_operation(make_lab, operations):
+    check_counter(make_lab, operations)
+
+
+@pytest.mark.postgres
+@settings(RANDOM, max_examples=8)
+@given(operations=HISTORIES)
+def test_the_counter_on_postgres_equals_a_recursive_count(make_lab, operations):
+    check_counter(make_lab, operations)
+
+
+def check_counter(make_lab, operations):
     with tempfile.TemporaryDirectory() as directory:
         model = Model()
         with Queue(make_lab(Path(directory) / "lab"), "alice") as queue:

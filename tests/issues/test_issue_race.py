@@ -52,6 +52,7 @@ def claims_per_issue(results: list[dict]) -> Counter[str]:
     return Counter(issue_id for result in results for issue_id, _ in result["won"])
 
 
+@pytest.mark.sqlite  # sixteen on Postgres, below
 def test_eight_processes_claim_every_issue_once(lab):
     check_race(lab, race(lab, "queue"))
 

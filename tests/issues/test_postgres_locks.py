@@ -246,7 +246,7 @@ def check_mix(lab: Home, outputs: list[tuple[str, str]]) -> tuple[Counter[str], 
 
 
 def test_all_writes_mixed_neither_lock_each_other_out_nor_lose_anything(lab):
-    outputs = mix(lab, 6.0, "queue")
+    outputs = mix(lab, 4.0, "queue")
     _, claimed, attempts = check_mix(lab, outputs)
     assert attempts == claimed
     assert sum(json.loads(out)["steps"] for out, _ in outputs) > 20 * PROCESSES
@@ -261,7 +261,7 @@ def test_a_crash_of_the_server_loses_no_claim_that_was_granted(lab, postgres_ser
         postgres_server.stop()
         postgres_server.start()
 
-    errors, claimed, attempts = check_mix(lab, mix(lab, 3.0, "queue", crash))
+    errors, claimed, attempts = check_mix(lab, mix(lab, 2.0, "queue", crash))
     assert errors["DatabaseUnreachableError"] > 0
     # A claim may have been granted without its worker hearing of it: its lease runs out.
     assert claimed <= attempts

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,16 @@ def read_version(connection: sqlite3.Connection, path: Path) -> str:
     except sqlite3.DatabaseError as error:
         raise ForeignDatabaseError(f"{str(path)!r} is not a readable database ({error})") from error
     return str(version)
+
+
+def is_empty(path: Path) -> bool:
+    """Return whether a database has no table: it is new, or its making was killed."""
+    try:
+        with closing(open_to_read(path)) as connection:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError:
+        return False
+    return int(tables) == 0
 
 
 def find_damage(connection: sqlite3.Connection) -> list[str]:

@@ -26,6 +26,7 @@ from arcfusion.core.lab_file import (
     LabConnection,
     claim_file,
     explained,
+    is_empty,
     read_version,
 )
 from arcfusion.core.lock import WriterLock
@@ -278,11 +279,11 @@ def create(home: Home) -> None:
         _create_remote(home, home.database)
         return
     check_local(home.path)
-    if home.db_path.exists():
+    if home.db_path.exists() and not is_empty(home.db_path):
         connect(home).close()
         return
     with writer_lock(home):
-        migrate(home)
+        migrate(home)  # nothing, when another process has made it meanwhile
 
 
 def _create_remote(home: Home, url: str) -> None:

@@ -6,6 +6,7 @@ verbs the same loop times a bare interpreter and `import typer`: the floor that 
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -71,8 +72,10 @@ def _draft(number: int) -> Draft:
 def _measure_verbs(home: Home, size: int, rounds: int) -> Iterator[Row]:
     executable = str(Path(sys.executable).with_name("arcfusion"))
     seconds: dict[str, list[float]] = defaultdict(list)
+    cpu_s: dict[str, list[float]] = defaultdict(list)
 
     def ask(name: str, *command: str) -> str:
+        before = _children_cpu_s()
         started = time.perf_counter()
         done = subprocess.run(
             command,
@@ -83,6 +86,7 @@ def _measure_verbs(home: Home, size: int, rounds: int) -> Iterator[Row]:
             text=True,
         )
         seconds[name].append(time.perf_counter() - started)
+        cpu_s[name].append(_children_cpu_s() - before)
         return done.stdout
 
     for _ in range(rounds + 1):
@@ -100,8 +104,14 @@ def _measure_verbs(home: Home, size: int, rounds: int) -> Iterator[Row]:
             _middle_ms(seconds[verb]),
             VERB_BAR_MS,
             "ms",
-            f"{_describe(seconds[verb][1:])}; floor: {floor}; bd {COMPETITOR_MS} ms",
+            f"{_describe(seconds[verb][1:])}, processor {_middle_ms(cpu_s[verb]):.0f} ms;"
+            f" floor: {floor}; bd {COMPETITOR_MS} ms",
         )
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _environment() -> dict[str, str]:

@@ -219,3 +219,14 @@ def test_a_kill_at_any_statement_leaves_the_old_schema_or_the_new_one(old_lab: H
     assert len(list(old_lab.path.glob("lab.db.*.bak"))) == 1
     upgrade(old_lab, check=find_event_gaps)
     assert not list(old_lab.path.glob(".lab.db*.tmp*"))
+
+
+@pytest.mark.parametrize("left", ["nothing", "the mark alone"])
+def test_an_init_that_was_killed_is_gone_on_with(left: str, tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    with closing(sqlite3.connect(home.db_path)) as connection:
+        if left == "the mark alone":
+            connection.execute(f"PRAGMA application_id={lab_file.APPLICATION_ID}")
+    home.db_path.touch()
+    store.create(home)
+    store.connect(home).close()

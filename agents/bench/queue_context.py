@@ -137,8 +137,8 @@ def _measure_prime(home: Home, number: int, repeats: int) -> Iterator[Row]:
             seconds.append(time.perf_counter() - started)
     where = f"{number} memories and insights"
     tokens = estimate_tokens(text)
-    yield at_most(f"prime at {where}", tokens, MAX_TOKENS, "tokens", "4 characters a token")
-    yield at_most(f"prime at {where}", len(text), MAX_CHARACTERS, "characters")
+    yield at_most(f"tokens of prime at {where}", tokens, MAX_TOKENS, "tokens", "4 letters each")
+    yield at_most(f"length of prime at {where}", len(text), MAX_CHARACTERS, "characters")
     yield _p99(f"prime at {where}", seconds, load)
 
 

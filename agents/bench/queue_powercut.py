@@ -37,6 +37,7 @@ LIVES = 4  # the connections are closed and opened again so often, so that the W
 # SQLite's 1,000 pages would be 3 checkpoints in the whole history.
 CHECKPOINT_PAGES = 64
 SEED = 11
+DAMAGED = "damaged:"
 
 
 def open_recorded(
@@ -203,13 +204,19 @@ class Inspector:
         self._directory = directory
         self._name = next(iter(history.files))
         disk, position = Disk(dict(history.files)), 0
-        self.begin = self.look(disk.clean())
+        self.begin = self._look_whole(disk.clean())
         self.states: dict[str, list[int]] = {self.begin: [0]}
         for number, returned in enumerate(history.returned, 1):
             for call in history.calls[position:returned]:
                 disk.take(call)
             position = returned
-            self.states.setdefault(self.look(disk.eager()), []).append(number)
+            self.states.setdefault(self._look_whole(disk.eager()), []).append(number)
+
+    def _look_whole(self, files: Mapping[str, bytearray]) -> str:
+        """Look at what no cut has touched: if that is damaged, no cut could be judged."""
+        state = self.look(files)
+        assert not state.startswith(DAMAGED), state
+        return state
 
     def look(self, files: Mapping[str, bytearray]) -> str:
         """Return the fingerprint of the lab in these files, or what is wrong with it."""
@@ -225,6 +232,6 @@ class Inspector:
             try:
                 connection.execute("PRAGMA synchronous=OFF")
                 found = connection.execute("PRAGMA integrity_check").fetchone()[0]
-                return fingerprint(connection) if found == "ok" else f"damaged: {found}"
+                return fingerprint(connection) if found == "ok" else f"{DAMAGED} {found}"
             except sqlite3.DatabaseError as error:
-                return f"damaged: {error}"
+                return f"{DAMAGED} {error}"

@@ -121,10 +121,10 @@ def fingerprint(connection: Connection | sqlite3.Connection) -> str:
     ).fetchall()
     hasher = hashlib.sha256()
     for (table,) in names:
-        cursor = connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608  # a name
+        cursor = connection.execute(f"SELECT * FROM {table}")  # noqa: S608  # a name
         columns = [column[0] for column in cursor.description]
         keep = [index for index, column in enumerate(columns) if column != "pid"]
-        rows = [[row[index] for index in keep] for row in cursor]
+        rows = sorted([repr([row[index] for index in keep]) for row in cursor])
         hasher.update(_PID.sub(r"\1", f"{table} {rows!r}").encode())
     return hasher.hexdigest()
 

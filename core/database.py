@@ -25,6 +25,7 @@ class Dialect:
         lock_free_rows: the same, without the rows that somebody else has locked.
         lock_all: a statement after which no other transaction of this kind runs; None where every
             write does so.
+        lock_name: the same for writes under one name, its parameter.
         lock_numbers: the same for what is numbered without gaps; taken last.
     """
 
@@ -33,6 +34,7 @@ class Dialect:
     lock_rows: str = ""
     lock_free_rows: str = ""
     lock_all: str | None = None
+    lock_name: str | None = None
     lock_numbers: str | None = None
 
 

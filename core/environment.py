@@ -1,4 +1,4 @@
-"""The settings that every command reads, from the environment and `.env`.
+"""The settings that light commands read, from the environment and `.env`.
 
 Standard library only: `core.settings` reads all settings through pydantic-settings (0.2 CPU s to
 import), and a command that only looks at the queue must not pay for that.
@@ -7,6 +7,8 @@ import), and a command that only looks at the queue must not pay for that.
 import os
 import re
 from pathlib import Path
+
+from arcfusion.core.errors import BadInputError
 
 
 def read_variable(name: str) -> str | None:
@@ -45,3 +47,22 @@ def describe_url(url: str) -> str:
     credentials, at, place = rest.rpartition("@")
     user = re.split("[:/?]", credentials)[0]
     return f"{scheme}://{user}{at}{place.partition('?')[0]}"
+
+
+def pool_name() -> str:
+    """Whose GPUs a claim takes: `ARCFUSION_POOL`, else the host's name."""
+    return read_variable("ARCFUSION_POOL") or os.uname().nodename
+
+
+def wip_limit() -> int | None:
+    """How many issues a worker may hold, from `ARCFUSION_WIP_LIMIT`; None when it is not set.
+
+    Raises:
+        BadInputError: it is no whole number from 1.
+    """
+    text = read_variable("ARCFUSION_WIP_LIMIT")
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise BadInputError(f"ARCFUSION_WIP_LIMIT is {text!r}: use a whole number from 1")
+    return int(text)

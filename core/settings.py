@@ -24,6 +24,10 @@ class Settings(BaseSettings):
     lease_s: float = Field(60.0, gt=0, description="seconds that a claim holds without heartbeat")
     heartbeat_s: float = Field(10.0, gt=0, description="seconds between a worker's heartbeats")
     max_attempts: int = Field(3, ge=1, description="lost or failed attempts until quarantine")
+    wip_limit: int | None = Field(
+        None, ge=1, description="issues that a worker may hold; default: 1 for one with a session"
+    )
+    pool: str | None = Field(None, description="whose GPUs a claim takes; default: the host's name")
 
 
 def load_settings() -> Settings:

@@ -185,6 +185,12 @@ def exclude(connection: Connection) -> None:
         connection.execute(connection.dialect.lock_all)
 
 
+def exclude_name(connection: Connection, name: str) -> None:
+    """Wait until no other write under the name runs; before a row of the write is locked."""
+    if connection.dialect.lock_name is not None:
+        connection.execute(connection.dialect.lock_name, (name,))
+
+
 def lock_numbers(connection: Connection) -> None:
     """Wait for the right to give out numbers without gaps; nothing is locked after it."""
     if connection.dialect.lock_numbers is not None:

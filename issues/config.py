@@ -17,6 +17,10 @@ class QueueConfig:
         backoff_s: pause after the first failed attempt; it doubles with each further one.
         backoff_max_s: the longest pause.
         id_prefix: what the ids of this lab begin with.
+        wip_limit: issues that one worker (an actor in a session) may hold; None is 1 for a claim
+            with a session and no limit for one without.
+        reserve_after: GPU issues that are handed out past one that waits for a pool's GPUs, until
+            the pool is kept free for it.
 
     Raises:
         LeaseConfigError: three heartbeats do not fit into a lease, or a figure is not positive.
@@ -28,6 +32,8 @@ class QueueConfig:
     backoff_s: float = 30.0
     backoff_max_s: float = 3600.0
     id_prefix: str = "arcfusion"
+    wip_limit: int | None = None
+    reserve_after: int = 4
 
     def __post_init__(self) -> None:
         figures = (self.lease_s, self.heartbeat_s, self.backoff_s, self.backoff_max_s)
@@ -40,6 +46,18 @@ class QueueConfig:
             )
         if self.max_attempts < 1:
             raise LeaseConfigError(f"max_attempts is {self.max_attempts!r}: it must be at least 1")
+        if self.wip_limit is not None and self.wip_limit < 1:
+            raise LeaseConfigError(f"wip_limit is {self.wip_limit!r}: it must be at least 1")
+        if self.reserve_after < 1:
+            raise LeaseConfigError(
+                f"reserve_after is {self.reserve_after!r}: it must be at least 1"
+            )
+
+    def wip_limit_of(self, session: str | None) -> int | None:
+        """Return how many issues the claims of this session may hold; None is no limit."""
+        if self.wip_limit is None and session is not None:
+            return 1
+        return self.wip_limit
 
     def backoff_after(self, failures: int) -> float:
         """Return the seconds to wait after the given number (from 1) of failed attempts."""

@@ -28,6 +28,10 @@ LEASE_COLUMNS = (
     *("fence", "holder", "session", "duration_s", "granted_at", "heartbeat_at", "expires_at"),
     *("gpus", "gpu_memory_bytes", "pool"),
 )
+POOL_COLUMNS = (
+    *("pool", "gpus", "gpu_memory_bytes"),
+    *("reserved_for", "passes", "updated_at", "updated_by"),
+)
 MEMORY_COLUMNS = ("key", "text", "issue_id", "actor", "superseded_by", "created_at", "updated_at")
 
 
@@ -64,6 +68,14 @@ class MemoryDocument:
     """One thing that is remembered: MEMORY_COLUMNS."""
 
     memory: Row
+    origin: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolDocument:
+    """One pool of GPUs: POOL_COLUMNS."""
+
+    pool: Row
     origin: str = field(default="", compare=False)
 
 
@@ -108,9 +120,21 @@ def read_documents(
 
 def read_memories(connection: Connection) -> Iterator[MemoryDocument]:
     """Yield what is remembered, by key."""
-    columns = ", ".join(MEMORY_COLUMNS)
-    for row in connection.execute(f"SELECT {columns} FROM memory ORDER BY key"):  # noqa: S608  # constants
-        yield MemoryDocument(memory=dict(zip(MEMORY_COLUMNS, row, strict=True)))
+    for row in _read_rows(connection, "memory", MEMORY_COLUMNS):
+        yield MemoryDocument(memory=row)
+
+
+def read_pools(connection: Connection) -> Iterator[PoolDocument]:
+    """Yield the pools, by name."""
+    for row in _read_rows(connection, "capacity", POOL_COLUMNS):
+        yield PoolDocument(pool=row)
+
+
+def _read_rows(connection: Connection, table: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a table by its first column, which is its key."""
+    sql = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {columns[0]}"  # noqa: S608  # constants
+    for row in connection.execute(sql):
+        yield dict(zip(columns, row, strict=True))
 
 
 def chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:

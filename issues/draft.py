@@ -37,6 +37,31 @@ class Needs:
             raise FieldError("gpus and GPU memory can not be below 0")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a worker has.
+
+    Attributes:
+        gpus: number of devices; None offers all of its pool, or none where no pool is declared.
+        gpu_memory_bytes: on each device; None as for `gpus`.
+        skills: words.
+        minutes: that the worker has left; None is no end.
+    """
+
+    gpus: int | None = None
+    gpu_memory_bytes: int | None = None
+    skills: tuple[str, ...] = ()
+    minutes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("gpus", "gpu_memory_bytes", "minutes"):
+            if (getattr(self, name) or 0) < 0:
+                raise FieldError(f"{name} is {getattr(self, name)!r}: it can not be below 0")
+        for skill in self.skills:
+            if not skill or any(character in '",\\' for character in skill):
+                raise FieldError(f"skill {skill!r} is not allowed: no quotes, commas, backslashes")
+
+
 @dataclass(frozen=True, slots=True)
 class Edge:
     """`depends_on_id` is what the issue depends on; `gate` belongs to `waits-for` alone."""

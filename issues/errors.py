@@ -110,6 +110,20 @@ class NeedsNotMetError(RefusedError):
     """The issue needs more than this worker offers."""
 
 
+class PoolFullError(RefusedError):
+    """The pool has not enough free GPUs now; it will when its other claims end."""
+
+    retryable = True
+
+
+class WipLimitError(RefusedError):
+    """The worker holds as many issues as it may: it closes or releases one first."""
+
+
+class OrderTooLargeError(RefusedError):
+    """The queue has more dependencies than this order can count."""
+
+
 class ChildrenOpenError(RefusedError):
     """The issue has open children."""
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arcfusion.issues.document import IssueDocument, MemoryDocument
+from arcfusion.issues.document import IssueDocument, MemoryDocument, PoolDocument
 from arcfusion.issues.errors import ImportFileError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def import_file(queue: "Queue", path: Path) -> "Imported":
         return queue.import_all(
             [one for one in documents if isinstance(one, IssueDocument)],
             [one for one in documents if isinstance(one, MemoryDocument)],
+            [one for one in documents if isinstance(one, PoolDocument)],
         )
 
 

@@ -2,7 +2,8 @@
 
 A line holds the columns of the issue that are not null, in the order of the table, and after them
 its labels, dependencies, comments, attempts and lease, where there are any. Times are seconds since
-1970 by the clock of the lab, so that nothing is rounded. What is remembered follows, by key.
+1970 by the clock of the lab, so that nothing is rounded. What is remembered follows, by key, and
+the pools of GPUs, by name.
 `issues.importing` reads it back.
 """
 
@@ -14,9 +15,11 @@ from arcfusion.core.replacement import replace_file
 from arcfusion.issues.document import (
     IssueDocument,
     MemoryDocument,
+    PoolDocument,
     Row,
     read_documents,
     read_memories,
+    read_pools,
 )
 from arcfusion.issues.errors import ExportUnwritableError
 from arcfusion.issues.transaction import Value
@@ -43,14 +46,19 @@ def export_lines(view: View, render: Callable[[Document], str] | None = None) ->
             yield make(document)
         for memory in read_memories(connection):
             yield make(memory)
+        # Other forms have no word for a pool.
+        for pool in read_pools(connection) if render is None else ():
+            yield to_line(pool)
 
 
-def to_line(document: Document) -> str:
+def to_line(document: Document | PoolDocument) -> str:
     """Return the line of a document."""
     return _ENCODER.encode(_fields(document))
 
 
-def _fields(document: Document) -> dict[str, object]:
+def _fields(document: Document | PoolDocument) -> dict[str, object]:
+    if isinstance(document, PoolDocument):
+        return {"kind": "pool", "schema": SCHEMA, **_plain(document.pool)}
     if isinstance(document, MemoryDocument):
         return {"kind": "memory", "schema": SCHEMA, **_plain(document.memory)}
     fields: dict[str, object] = {"kind": "issue", "schema": SCHEMA, **_plain(document.issue)}

@@ -59,6 +59,17 @@ _COUNT = f"""SELECT blocked_by, (SELECT count(*) FROM dependency d JOIN issue b
     ON b.id = d.depends_on_id WHERE d.issue_id = issue.id AND {_HOLDS}) AS counted
     FROM issue WHERE id = ?"""  # noqa: S608  # constants
 
+_OPEN_PAIR = (
+    "FROM dependency d JOIN issue i ON i.id = d.issue_id AND i.status <> 'closed'"
+    " JOIN issue b ON b.id = d.depends_on_id"
+)
+_PAIRS = f"""SELECT d.issue_id, d.depends_on_id {_OPEN_PAIR} WHERE b.status <> 'closed'
+    AND d.type IN ({_BLOCKING}) AND (d.type <> 'waits-for' OR NOT EXISTS ({_CHILD})) AND {_HOLDS}
+    UNION SELECT d.issue_id, m.issue_id {_OPEN_PAIR}
+    JOIN dependency m ON m.depends_on_id = b.id AND m.type = 'parent-child'
+    JOIN issue x ON x.id = m.issue_id AND x.status <> 'closed'
+    WHERE d.type = 'waits-for' AND {_HOLDS} LIMIT ?"""  # constants
+
 # What an issue waits for directly, the children behind a waits-for edge included, and the reverse.
 _SUCCESSORS = f"""SELECT depends_on_id FROM dependency WHERE issue_id = ?1 AND type IN ({_BLOCKING})
     UNION SELECT k.issue_id FROM dependency w JOIN dependency k
@@ -201,6 +212,15 @@ def all_edges(connection: Connection) -> tuple[EdgeRecord, ...]:
     """Return every edge, by issue."""
     sql = f"{_EDGES} ORDER BY d.issue_id, d.type, d.depends_on_id"
     return tuple(_read_edge(row) for row in connection.execute(sql))
+
+
+def waiting_pairs(connection: Connection, limit: int) -> list[tuple[str, str]]:
+    """Return pairs of open issues (one, what it waits for now), at most so many.
+
+    Who waits for the children of an issue waits for each child that is open, not for the issue.
+    """
+    rows = connection.execute(_PAIRS, (limit,)).fetchall()
+    return [(waiter, target) for waiter, target in rows]
 
 
 def open_children(tx: Transaction, issue_id: str) -> list[str]:

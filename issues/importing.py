@@ -15,6 +15,7 @@ from arcfusion.issues.blockers import count_blockers
 from arcfusion.issues.document import (
     IssueDocument,
     MemoryDocument,
+    PoolDocument,
     Row,
     attempt_id,
     chunks,
@@ -47,13 +48,15 @@ def import_all(
     tx: Transaction,
     documents: Sequence[IssueDocument],
     memories: Sequence[MemoryDocument],
+    pools: Sequence[PoolDocument] = (),
     *,
     is_same: IsSame | None = None,
 ) -> Imported:
     """Write the documents that are not here yet; `is_same` is equality when it is None.
 
     Raises:
-        ImportFileError: an id or an idempotency key is in the file twice, or a memory differs.
+        ImportFileError: an id or an idempotency key is in the file twice, or a memory or a pool
+            is another one here.
         IssueExistsError: another issue of that id or key is here.
         DependencyUnknownError, DependencyCycleError: an edge can not be stored.
     """
@@ -67,6 +70,8 @@ def import_all(
     if _count_issues(tx) != before + len(new):
         raise WriteLostError
     added = [memory for memory in memories if _insert_memory(tx, memory)]
+    for pool in pools:
+        _insert_pool(tx, pool)
     return Imported(
         new_ids=tuple(document.id for document in new),
         known_ids=tuple(document.id for document in documents if document.id in known),
@@ -204,6 +209,19 @@ def _insert_memory(tx: Transaction, document: MemoryDocument) -> bool:
     _insert_rows(tx, "memory", [memory])
     tx.log(EventType.IMPORTED, None, after={"memory": [memory]})
     return True
+
+
+def _insert_pool(tx: Transaction, document: PoolDocument) -> None:
+    pool = document.pool
+    here = tx.row("SELECT * FROM capacity WHERE pool = ?", pool["pool"])
+    if here is None:
+        _insert_rows(tx, "capacity", [pool])
+        tx.log(EventType.IMPORTED, None, after={"capacity": [pool]})
+    elif any(here[name] != pool[name] for name in ("gpus", "gpu_memory_bytes")):
+        raise ImportFileError(
+            f"{document.origin}: the pool {pool['pool']!r} has {here['gpus']} GPUs here, not "
+            f"{pool['gpus']}, or other memory: nothing was imported"
+        )
 
 
 def _count_blockers(tx: Transaction, documents: Sequence[IssueDocument]) -> dict[str, int]:

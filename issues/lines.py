@@ -14,8 +14,10 @@ from arcfusion.issues.document import (
     EDGE_COLUMNS,
     LEASE_COLUMNS,
     MEMORY_COLUMNS,
+    POOL_COLUMNS,
     IssueDocument,
     MemoryDocument,
+    PoolDocument,
     Row,
     canonical_json,
 )
@@ -112,6 +114,20 @@ class MemoryLine(_Part):
     updated_at: Moment
 
 
+class PoolLine(_Part):
+    """One pool of GPUs."""
+
+    kind: Literal["pool"]
+    schema_: Literal[1] = Field(alias="schema")
+    pool: str
+    gpus: Count
+    gpu_memory_bytes: Count
+    reserved_for: str | None = None
+    passes: Count
+    updated_at: Moment
+    updated_by: str
+
+
 class IssueLine(_Part):
     """One issue: the columns of its table, and what belongs to it."""
 
@@ -174,7 +190,7 @@ _COLUMN_VALUES = itemgetter(*ISSUE_COLUMNS)
 Line = TypeVar("Line", bound=BaseModel)
 
 
-def read_lines(lines: Iterable[str], *, name: str) -> Iterator[Document]:
+def read_lines(lines: Iterable[str], *, name: str) -> Iterator[Document | PoolDocument]:
     """Yield the documents of an export's lines.
 
     Args:
@@ -192,6 +208,9 @@ def read_lines(lines: Iterable[str], *, name: str) -> Iterator[Document]:
         for origin, fields in load_objects([line], name=name, first=number):
             if fields.get("kind") == "memory":
                 yield _memory(fields, origin)
+            elif fields.get("kind") == "pool":
+                pool = validate(PoolLine, fields, origin)
+                yield PoolDocument(pool=_row(pool, POOL_COLUMNS), origin=origin)
             else:
                 yield _document(validate(IssueLine, fields, origin), origin)
 

@@ -27,10 +27,9 @@ class Notebook(View):
         config: QueueConfig | None = None,
         checks: Mapping[EvidenceKind, Check] | None = None,
     ) -> None:
-        super().__init__(home, clock=clock)
+        super().__init__(home, clock=clock, config=config)
         self.actor = actor
         self.session = session
-        self.config = config or QueueConfig()
         self._checks = dict(checks or {})
 
     def remember(

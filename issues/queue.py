@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from arcfusion.issues import (
+    capacity,
     claims,
     closing,
     editing,
@@ -17,13 +18,17 @@ from arcfusion.issues import (
     reading,
 )
 from arcfusion.issues.attempts import summarise
-from arcfusion.issues.claims import Filter, Workplace
+from arcfusion.issues.capacity import PoolRecord
+from arcfusion.issues.claims import Workplace
 from arcfusion.issues.clock import to_datetime
-from arcfusion.issues.draft import Draft, Edge, Json, Needs
+from arcfusion.issues.draft import Draft, Edge, Json, Offer
+from arcfusion.issues.errors import NothingReadyError
 from arcfusion.issues.evidence import Evidence, verify
+from arcfusion.issues.fit import Filter
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.leases import Holding
 from arcfusion.issues.notebook import Notebook
+from arcfusion.issues.ordering import Order, count_waiting
 from arcfusion.issues.record import (
     Claim,
     IssueRecord,
@@ -34,7 +39,7 @@ from arcfusion.issues.states import Outcome
 
 # What workers do not call all day is loaded where it is called.
 if TYPE_CHECKING:
-    from arcfusion.issues.document import IssueDocument, MemoryDocument
+    from arcfusion.issues.document import IssueDocument, MemoryDocument, PoolDocument
     from arcfusion.issues.history import CommentRecord
     from arcfusion.issues.importing import Imported, IsSame
     from arcfusion.issues.splitting import Part
@@ -49,7 +54,7 @@ class Queue(Notebook):
         session: names one life of the actor; only with it a repeated claim by id returns the same
             claim instead of being refused.
         clock: seconds since 1970; None asks the database, so that workers need no common clock.
-        config: lease, heartbeat, attempts.
+        config: lease, heartbeat, attempts, limits.
         checks: how evidence of the kinds that other folders know is looked up.
 
     Raises:
@@ -235,30 +240,54 @@ class Queue(Notebook):
         *,
         labels: Sequence[str] = (),
         exclude_labels: Sequence[str] = (),
-        offer: Needs = Needs(),  # noqa: B008  # frozen
+        offer: Offer = Offer(),  # noqa: B008  # frozen
+        pool: str | None = None,
+        order: Order = Order.PRIORITY,
         place: Workplace = Workplace(),  # noqa: B008  # frozen
     ) -> Claim:
         """Claim the issue, or the next ready one; every claim first gives back leases that ran out.
 
         Args:
-            issue_id: None takes the first ready issue in the order priority, age, id.
+            issue_id: None takes the first ready one.
             labels: the issue must carry all of them.
             exclude_labels: and none of these.
-            offer: what the worker has; the default is no GPU.
+            offer: what the worker has; the default is all GPUs of a declared pool, else none.
+            pool: whose GPUs the issue takes until its lease ends; undeclared, it has no limit.
+            order: which one is first; the default is by priority, age, id.
             place: where it works, for the record.
 
         Raises:
-            NothingReadyError: no ready issue fits.
+            NothingReadyError, WipLimitError: none fits, or the worker holds as many as it may.
+            OrderTooLargeError: the queue has more dependencies than the order can count.
             AlreadyClaimedError, IssueUnknownError, IssueClosedError, IssueBlockedError,
-            IssueNotReadyError, IssueTooLargeError, NeedsNotMetError: the named one can not be had.
+            IssueNotReadyError, IssueTooLargeError, NeedsNotMetError, PoolFullError: the named one
+                can not be had.
         """
-        wanted = Filter(labels=tuple(labels), exclude_labels=tuple(exclude_labels), offer=offer)
-        with self._write_one() as tx:
-            if issue_id is None:
-                granted = claims.claim_next(tx, self.config, wanted, place)
-            else:
-                granted = claims.claim_one(tx, issue_id, self.config, wanted, place)
+        wanted = Filter(
+            labels=labels, exclude_labels=exclude_labels, offer=offer, pool=pool, order=order
+        )
+        weights = count_waiting(self._connection) if order is Order.UNBLOCKS else None
+        try:
+            with self._write_one() as tx:
+                if issue_id is None:
+                    granted = claims.claim_next(tx, self.config, wanted, place, weights)
+                else:
+                    granted = claims.claim_one(tx, issue_id, self.config, wanted, place, weights)
+        except NothingReadyError:
+            # Who finds nothing asks again and again: it looks first, and writes only news.
+            if claims.waits(self._connection, self.now(), wanted, self.config) is not None:
+                with self._write_one() as tx:
+                    claims.note_waiting(tx, wanted, self.config)
+            raise
         return self._read_claim(granted)
+
+    def set_capacity(
+        self, pool: str, *, gpus: int | None = None, gpu_memory_bytes: int | None = None
+    ) -> PoolRecord:
+        """Say what a pool has, as `capacity.declare` does."""
+        with self._write_one() as tx:
+            capacity.declare(tx, pool, gpus, gpu_memory_bytes)
+        return next(one for one in self.pools() if one.pool == pool)
 
     def sweep(self) -> int:
         """Give back the claims whose lease has run out; return their number."""
@@ -319,6 +348,7 @@ class Queue(Notebook):
         self,
         documents: "Sequence[IssueDocument]",
         memories: "Sequence[MemoryDocument]" = (),
+        pools: "Sequence[PoolDocument]" = (),
         *,
         is_same: "IsSame | None" = None,
     ) -> "Imported":
@@ -331,7 +361,7 @@ class Queue(Notebook):
         from arcfusion.issues import importing
 
         with self._write() as tx:
-            return importing.import_all(tx, documents, memories, is_same=is_same)
+            return importing.import_all(tx, documents, memories, pools, is_same=is_same)
 
     def _read_claim(self, granted: claims.Granted) -> Claim:
         issue, lease, is_new = granted

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from arcfusion.core.database import Connection, Row
-from arcfusion.issues import graph, questions
-from arcfusion.issues.claims import ORDER, Filter
+from arcfusion.core.database import NO_LIMIT, Connection, Row
+from arcfusion.issues import capacity, graph, ordering, questions
 from arcfusion.issues.errors import IssueUnknownError
+from arcfusion.issues.fit import Filter, explain_full, explain_unfit
 from arcfusion.issues.labels import Source, choose_source
+from arcfusion.issues.ordering import Order
 from arcfusion.issues.record import IssueRecord, LeaseRecord, read_issue, read_row
 from arcfusion.issues.states import READY, IssueType, Size, Status
 
 if TYPE_CHECKING:
     from arcfusion.issues.history import AttemptRecord, CommentRecord, EventRecord, IssueDetail
+
+_ORDER = ordering.order_by(Order.PRIORITY)
 
 
 def fetch(connection: Connection, issue_id: str) -> IssueRecord:
@@ -40,24 +43,78 @@ def find_idempotent(connection: Connection, key: str) -> str | None:
     return None if row is None else row["id"]
 
 
-def ready_sql(condition: str, source: Source = Source()) -> str:  # noqa: B008  # frozen
+def ready_sql(
+    condition: str,
+    source: Source = Source(),  # noqa: B008  # frozen
+    order: Order = Order.PRIORITY,
+) -> str:
     """Return the query of the ready issues.
 
     Its parameters are those of the source, the time, those of the condition, and the limit.
     """
     return (
         f"{source.prefix}SELECT issue.* FROM {source.tables}"  # noqa: S608  # constants
-        f" WHERE {source.join}{READY} AND not_before <= ?{condition} {ORDER} LIMIT ?"
+        f" WHERE {source.join}{READY} AND not_before <= ?{condition} {ordering.order_by(order)}"
+        " LIMIT ?"
     )
 
 
-def ready(connection: Connection, now: float, wanted: Filter, limit: int) -> list[IssueRecord]:
-    """Return the issues that can be claimed, in the order in which they are handed out."""
+def ready(
+    connection: Connection,
+    now: float,
+    wanted: Filter,
+    limit: int,
+    reserve_after: int,
+) -> list[IssueRecord]:
+    """Return the issues that can be claimed, in the order in which they are handed out.
+
+    Raises:
+        OrderTooLargeError: the order can not be counted.
+    """
+    room = capacity.look(connection, wanted.pool, now, reserve_after)
+    if wanted.order is Order.UNBLOCKS:
+        condition, values = wanted.condition(room)
+        weights = ordering.count_waiting(connection)
+        ranked = ordering.rank(connection, now, condition, values, limit, weights)
+        return _fetch_all(connection, [place.id for place in ranked])
     source = choose_source(connection, wanted.labels, limit)
-    condition, values = wanted.condition(given=source.label)
-    sql = ready_sql(condition, source)
+    condition, values = wanted.condition(room, given=source.label)
+    sql = ready_sql(condition, source, wanted.order)
     rows = connection.execute(sql, (*source.values, now, *values, limit)).fetchall()
     return with_labels(connection, rows)
+
+
+def unfit(
+    connection: Connection,
+    now: float,
+    wanted: Filter,
+    limit: int,
+    reserve_after: int,
+) -> list[tuple[IssueRecord, list[str]]]:
+    """Return ready issues of the labels that the worker or the pool can not take, and why not."""
+    room = capacity.look(connection, wanted.pool, now, reserve_after)
+    labelled = Filter(labels=wanted.labels, exclude_labels=wanted.exclude_labels)
+    condition, values = labelled.condition()
+    found: list[tuple[IssueRecord, list[str]]] = []
+    rows = connection.execute(ready_sql(condition), (now, *values, NO_LIMIT)).fetchall()
+    for issue in with_labels(connection, rows):
+        reasons = explain_unfit(issue, wanted, room) or explain_full(issue, room)
+        if reasons:
+            found.append((issue, reasons))
+    return found[:limit]
+
+
+def _fetch_all(connection: Connection, ids: Sequence[str]) -> list[IssueRecord]:
+    """Return the issues in the order of their ids."""
+    from arcfusion.issues.document import chunks
+
+    found: dict[str, IssueRecord] = {}
+    for part in chunks(ids):
+        marks = ", ".join("?" for _ in part)
+        sql = f"SELECT * FROM issue WHERE id IN ({marks})"  # noqa: S608  # marks
+        rows = connection.execute(sql, part).fetchall()
+        found |= {issue.id: issue for issue in with_labels(connection, rows)}
+    return [found[issue_id] for issue_id in ids]
 
 
 def listing(
@@ -76,7 +133,7 @@ def listing(
     for label in labels:
         terms.append("EXISTS (SELECT 1 FROM label WHERE issue_id = issue.id AND name = ?)")
         values.append(label)
-    sql = f"SELECT * FROM issue WHERE {' AND '.join(terms)} {ORDER} LIMIT ?"  # noqa: S608  # constants
+    sql = f"SELECT * FROM issue WHERE {' AND '.join(terms)} {_ORDER} LIMIT ?"  # noqa: S608  # constants
     return with_labels(connection, connection.execute(sql, (*values, limit)).fetchall())
 
 
@@ -85,7 +142,7 @@ def blocked(connection: Connection, limit: int) -> list[tuple[IssueRecord, list[
     rows = connection.execute(
         "SELECT * FROM issue WHERE (status = 'open' AND blocked_by > 0)"  # noqa: S608  # constants
         " OR (status = 'open' AND size = 'XL' AND type <> 'epic')"
-        f" OR status IN ('blocked', 'quarantined') {ORDER} LIMIT ?",
+        f" OR status IN ('blocked', 'quarantined') {_ORDER} LIMIT ?",
         (limit,),
     ).fetchall()
     return [(issue, reasons(connection, issue)) for issue in with_labels(connection, rows)]

@@ -139,6 +139,8 @@ class LeaseRecord:
     granted_at: datetime
     heartbeat_at: datetime
     expires_at: datetime
+    gpus: int
+    pool: str | None
 
     def to_json(self) -> dict[str, Json]:
         """Return the fields as `--json` prints them."""

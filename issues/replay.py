@@ -27,6 +27,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "attempt": ("id",),
     "comment": ("id",),
     "memory": ("key",),
+    "capacity": ("pool",),
 }
 UNLOGGED = {("lease", "heartbeat_at"), ("lease", "expires_at")}
 _PRESENCE = {True: "there", False: "missing"}
@@ -246,8 +247,11 @@ def _claim(tables: Tables, event: Event) -> None:
             "granted_at": event.at,
             "gpus": issue["needs_gpus"],
             "gpu_memory_bytes": issue["needs_gpu_memory_bytes"],
+            "pool": event.after.get("pool"),
         },
     )
+    if "capacity" in event.after:
+        _want_capacity(tables, event.after["capacity"])
 
 
 def _checkpoint(tables: Tables, event: Event) -> None:
@@ -298,6 +302,15 @@ def _remove_label(tables: Tables, event: Event) -> None:
     del tables.rows["label"][(event.issue_id, event.before["label"])]
 
 
+def _set_capacity(tables: Tables, event: Event) -> None:
+    tables.put("capacity", dict(event.after))
+
+
+def _want_capacity(tables: Tables, pool: Record) -> None:
+    row = tables.rows["capacity"][(pool["pool"],)]
+    row |= {name: pool[name] for name in ("reserved_for", "passes")}
+
+
 def _remember(tables: Tables, event: Event) -> None:
     known = tables.rows["memory"].get((event.after["key"],), {"created_at": event.at})
     tables.put("memory", known | event.after | {"actor": event.actor, "updated_at": event.at})
@@ -334,4 +347,8 @@ _APPLY: dict[str, Callable[[Tables, Event], None]] = {
     EventType.REMEMBERED: _remember,
     EventType.FORGOTTEN: _forget,
     EventType.SUPERSEDED: _supersede,
+    EventType.CAPACITY_SET: _set_capacity,
+    EventType.CAPACITY_WANTED: lambda tables, event: _want_capacity(
+        tables, event.after["capacity"]
+    ),
 }

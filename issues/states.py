@@ -103,6 +103,8 @@ class EventType(StrEnum):
     ANSWERED = "answered"
     FORGOTTEN = "forgotten"
     SUPERSEDED = "superseded"
+    CAPACITY_SET = "capacity_set"
+    CAPACITY_WANTED = "capacity_wanted"
 
 
 # What makes an issue ready. Every query repeats these terms, or the planner can not take the

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Self
 from arcfusion.core import store
 from arcfusion.core.database import Connection
 from arcfusion.core.home import Home
-from arcfusion.issues import graph, questions, reading
-from arcfusion.issues.claims import Filter
+from arcfusion.issues import capacity, graph, questions, reading
+from arcfusion.issues.capacity import PoolRecord
 from arcfusion.issues.clock import Clock, read_database_clock
-from arcfusion.issues.draft import Needs
+from arcfusion.issues.config import QueueConfig
+from arcfusion.issues.draft import Offer
+from arcfusion.issues.fit import Filter
+from arcfusion.issues.ordering import Order
 from arcfusion.issues.questions import Question
 from arcfusion.issues.record import EdgeRecord, IssueRecord
 from arcfusion.issues.states import Status
@@ -32,13 +35,17 @@ class View:
     Args:
         home: the lab.
         clock: seconds since 1970; None asks the database.
+        config: of it a view needs when a pool is kept free.
 
     Raises:
         HomeNotFoundError, ForeignDatabaseError: as `store.connect`.
     """
 
-    def __init__(self, home: Home, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, home: Home, *, clock: Clock | None = None, config: QueueConfig | None = None
+    ) -> None:
         self.home = home
+        self.config = config or QueueConfig()
         self._clock = clock
         self._connection = store.connect(home)
 
@@ -97,11 +104,40 @@ class View:
         *,
         labels: Sequence[str] = (),
         exclude_labels: Sequence[str] = (),
-        offer: Needs | None = None,
+        offer: Offer | None = None,
+        pool: str | None = None,
+        order: Order = Order.PRIORITY,
     ) -> Sequence[IssueRecord]:
-        """Return the issues that can be claimed, in the order in which they are handed out."""
-        wanted = Filter(labels=tuple(labels), exclude_labels=tuple(exclude_labels), offer=offer)
-        return reading.ready(self._connection, self.now(), wanted, limit)
+        """Return the issues that can be claimed, in the order in which they are handed out.
+
+        With an offer or a declared pool, only those that fit what it has and what is free there.
+
+        Raises:
+            OrderTooLargeError: the queue has more dependencies than the order can count.
+        """
+        wanted = Filter(
+            labels=labels, exclude_labels=exclude_labels, offer=offer, pool=pool, order=order
+        )
+        now, k = self.now(), self.config.reserve_after
+        return reading.ready(self._connection, now, wanted, limit, k)
+
+    def unfit(
+        self,
+        limit: int = DEFAULT_LIMIT,
+        *,
+        labels: Sequence[str] = (),
+        exclude_labels: Sequence[str] = (),
+        offer: Offer | None = None,
+        pool: str | None = None,
+    ) -> Sequence[tuple[IssueRecord, Sequence[str]]]:
+        """Return the ready issues that the offer or the pool can not take, with the reasons."""
+        wanted = Filter(labels=labels, exclude_labels=exclude_labels, offer=offer, pool=pool)
+        now, k = self.now(), self.config.reserve_after
+        return reading.unfit(self._connection, now, wanted, limit, k)
+
+    def pools(self) -> Sequence[PoolRecord]:
+        """Return the declared pools by name, with what is in use."""
+        return capacity.pools(self._connection, self.now(), self.config.reserve_after)
 
     def list(
         self,

@@ -36,7 +36,8 @@ from arcfusion.issues.record import Token
 from arcfusion.issues.states import EdgeType, Gate, IssueType, Outcome, Size, Status
 
 MakeLab = Callable[[Path], Home]
-CONFIG = QueueConfig(lease_s=60.0, heartbeat_s=10.0, max_attempts=2)
+# The model has no limit of work in progress: `queue_wip` proves that one.
+CONFIG = QueueConfig(lease_s=60.0, heartbeat_s=10.0, max_attempts=2, wip_limit=1_000_000)
 SESSIONS = {"alice": "s1", "bob": None}
 
 ACTORS = st.sampled_from(sorted(SESSIONS))

@@ -22,7 +22,7 @@ from arcfusion.core.database import Connection
 from arcfusion.core.errors import ArcFusionError
 from arcfusion.core.home import Home
 from arcfusion.issues.config import QueueConfig
-from arcfusion.issues.draft import Draft, Edge, Needs
+from arcfusion.issues.draft import Draft, Edge, Needs, Offer
 from arcfusion.issues.evidence import Check, Evidence, EvidenceKind
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.queue import Queue
@@ -230,7 +230,7 @@ class Script:
     def claim(self, actor: int) -> None:
         """Claim by id or the next one."""
         issue_id = self.issue() if self.random.random() < 0.4 else None
-        claim = self.queues[actor].claim(issue_id, offer=Needs(skills=("python",)))
+        claim = self.queues[actor].claim(issue_id, offer=Offer(skills=("python",)))
         self.claims.append((actor, claim))
 
     def end(self, _: int) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The object's number keeps labs in other schemas of the same database apart.
 _LOCK = "SELECT pg_advisory_xact_lock('lab_marker'::regclass::oid::int, {})"
+# One key of 64 bits: never the same as one of two with 32.
+_LOCK_NAME = "SELECT pg_advisory_xact_lock(hashtextextended(?, 'lab_marker'::regclass::oid::int8))"
 
 POSTGRES = Dialect(
     name="Postgres",
@@ -29,6 +31,7 @@ POSTGRES = Dialect(
     lock_rows=" FOR NO KEY UPDATE",
     lock_free_rows=" FOR NO KEY UPDATE SKIP LOCKED",
     lock_all=_LOCK.format(1),
+    lock_name=_LOCK_NAME,
     lock_numbers=_LOCK.format(2),
 )
 _BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

@@ -2,7 +2,7 @@ import pytest
 
 from arcfusion.core.errors import ExitCode
 from arcfusion.core.home import Home
-from arcfusion.issues.draft import Draft, Needs
+from arcfusion.issues.draft import Draft, Needs, Offer
 from arcfusion.issues.errors import (
     AlreadyClaimedError,
     FieldError,
@@ -97,8 +97,8 @@ def test_an_issue_that_needs_a_gpu_is_not_handed_to_a_worker_without_one(queue):
     with pytest.raises(NeedsNotMetError, match="1 GPUs"):
         queue.claim(big)
     with pytest.raises(NothingReadyError):
-        queue.claim(offer=Needs(gpus=1))
-    assert queue.claim(offer=Needs(gpus=2, skills=("triton", "cuda"))).issue_id == big
+        queue.claim(offer=Offer(gpus=1))
+    assert queue.claim(offer=Offer(gpus=2, skills=("triton", "cuda"))).issue_id == big
 
 
 def test_epics_and_xl_issues_are_not_claimed(queue):

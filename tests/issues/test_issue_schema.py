@@ -6,8 +6,9 @@ from sqlmodel import SQLModel, create_engine
 
 from arcfusion.core import store
 from arcfusion.issues import tables
-from arcfusion.issues.claims import Filter, next_sql
-from arcfusion.issues.draft import Draft, Needs
+from arcfusion.issues.claims import next_sql
+from arcfusion.issues.draft import Draft, Offer
+from arcfusion.issues.fit import Filter
 from arcfusion.issues.reading import ready_sql
 
 TABLES = [
@@ -27,7 +28,7 @@ TABLES = [
 FILTERS = [
     Filter(),
     Filter(labels=("a", "b"), exclude_labels=("c",)),
-    Filter(offer=Needs(gpus=1, skills=("x", "y"))),
+    Filter(offer=Offer(gpus=1, skills=("x", "y"))),
 ]
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from arcfusion.core import store
 from arcfusion.issues import labels as source_module
-from arcfusion.issues.claims import Filter, next_sql
+from arcfusion.issues.claims import next_sql
 from arcfusion.issues.draft import Draft
+from arcfusion.issues.fit import Filter
 from arcfusion.issues.labels import choose_source
 from arcfusion.issues.reading import ready_sql
 

@@ -17,9 +17,10 @@ import pytest
 from arcfusion.core.errors import DatabaseUnreachableError
 from arcfusion.core.home import Home
 from arcfusion.issues import claims, leases
-from arcfusion.issues.claims import Filter, Workplace
+from arcfusion.issues.claims import Workplace
 from arcfusion.issues.draft import Draft, Edge
 from arcfusion.issues.errors import ClaimLostError, NothingReadyError, QueueBusyError
+from arcfusion.issues.fit import Filter
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.replay import verify

@@ -36,6 +36,7 @@ VERBS: dict[str, str] = {
     "schedule": "planning.schedule",
     "split": "planning.split",
     "gate": "planning.gate",
+    "capacity": "capacity.capacity",
     "remember": "memory.remember",
     "recall": "memory.recall",
     "memories": "memory.memories",

@@ -1,7 +1,7 @@
 """The verbs that only look: ready, list, show, blocked, events."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -11,7 +11,11 @@ from arcfusion.agents.cli.issue.options import (
     IssueId,
     Labels,
     Limit,
+    Offers,
+    Sort,
     open_view,
+    parse_offer,
+    parse_order,
     print_issues,
     split_labels,
 )
@@ -19,12 +23,23 @@ from arcfusion.agents.cli.output import Json, format_table, print_json, print_no
 
 if TYPE_CHECKING:
     from arcfusion.issues.draft import Json as JsonValue
+    from arcfusion.issues.draft import Offer
     from arcfusion.issues.history import IssueDetail
+    from arcfusion.issues.ordering import Order
     from arcfusion.issues.record import IssueRecord
     from arcfusion.issues.view import View
 
 # Ten such lines in the JSON that is printed take less than 1.2 KB.
 BRIEF_BYTES = 106
+
+
+class _Selection(TypedDict):
+    """What `ready` was asked for."""
+
+    labels: Sequence[str]
+    exclude_labels: Sequence[str]
+    offer: "Offer | None"
+    pool: str | None
 
 
 def ready(
@@ -35,15 +50,26 @@ def ready(
         bool, typer.Option("--explain", help="Say why the others are not ready.")
     ] = False,
     brief: Annotated[bool, typer.Option("--brief", help="One short line an issue.")] = False,
+    offer: Offers = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="Only what fits this pool's free GPUs.")
+    ] = None,
+    sort: Sort = "priority",
     json: Json = False,
 ) -> None:
     """List what can be claimed, in the order in which it is handed out: priority, age, id."""
+    selection = _Selection(
+        labels=split_labels(labels),
+        exclude_labels=split_labels(exclude_labels),
+        offer=parse_offer(offer) if offer or pool else None,
+        pool=pool,
+    )
+    order = parse_order(sort)
     with open_view() as view:
-        issues = view.ready(
-            limit, labels=split_labels(labels), exclude_labels=split_labels(exclude_labels)
-        )
+        issues = view.ready(limit, **selection, order=order)
         if explain:
-            _print_explained(view, issues, as_json=json)
+            unfit = view.unfit(**selection) if selection["offer"] is not None else []
+            _print_explained(view, issues, unfit, order, as_json=json)
         elif brief:
             _print_brief(issues, as_json=json)
         elif json:
@@ -143,29 +169,46 @@ def _brief(issue: "IssueRecord") -> str:
     return start + cut(issue.title, BRIEF_BYTES - json_size(start))
 
 
-def _print_explained(view: "View", issues: "Sequence[IssueRecord]", *, as_json: bool) -> None:
+def _print_explained(
+    view: "View",
+    issues: "Sequence[IssueRecord]",
+    unfit: "Sequence[tuple[IssueRecord, Sequence[str]]]",
+    order: "Order",
+    *,
+    as_json: bool,
+) -> None:
+    from arcfusion.issues.ordering import KEYS, RULES
+
     held = view.blocked()
     expired = view.expired_count()
     if as_json:
         print_json(
             {
-                "order": ["priority", "created_at", "id"],
+                "order": [*KEYS[order]],
+                "rule": RULES[order],
                 "ready": [issue.to_json() for issue in issues],
-                "not_ready": [
-                    {"id": issue.id, "title": issue.title, "reasons": [*reasons]}
-                    for issue, reasons in held
-                ],
+                "not_ready": _reasons_to_json(held),
+                "does_not_fit": _reasons_to_json(unfit),
                 "expired_claims": expired,
             }
         )
         return
+    print_text(f"order: {RULES[order]}")
     for place, issue in enumerate(issues, 1):
         since = issue.created_at.isoformat(timespec="seconds")
         print_text(f"{place}. {issue.id}: priority {issue.priority}, filed {since}: {issue.title}")
-    for issue, reasons in held:
+    for issue, reasons in (*unfit, *held):
         print_text(f"-  {issue.id}: {'; '.join(reasons)}")
     if expired:
         print_text(f"{expired} claims have run out: the next claim gives them back first")
+
+
+def _reasons_to_json(
+    found: "Sequence[tuple[IssueRecord, Sequence[str]]]",
+) -> "list[JsonValue]":
+    return [
+        {"id": issue.id, "title": issue.title, "reasons": [*reasons]} for issue, reasons in found
+    ]
 
 
 def _detail_to_json(detail: "IssueDetail") -> "dict[str, JsonValue]":

@@ -12,7 +12,9 @@ from arcfusion.agents.cli.output import Actor, format_table, print_text
 from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
-    from arcfusion.issues.draft import Edge, Json, Needs
+    from arcfusion.issues.config import QueueConfig
+    from arcfusion.issues.draft import Edge, Json, Needs, Offer
+    from arcfusion.issues.ordering import Order
     from arcfusion.issues.queue import Queue
     from arcfusion.issues.record import IssueRecord
     from arcfusion.issues.view import View
@@ -43,6 +45,19 @@ StateRef = Annotated[
     str, typer.Option("--state-ref", help="Where the state lies: a commit, a run's directory.")
 ]
 
+Offers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--offer", help="What you have: gpus=N, gpu_memory_gib=X, skill=WORD, minutes=N; repeat."
+    ),
+]
+Pool = Annotated[
+    str | None, typer.Option("--pool", help="Whose GPUs are taken. Default: this host's name.")
+]
+Sort = Annotated[
+    str, typer.Option("--sort", help="Which one is first: priority, oldest or unblocks.")
+]
+
 ALL = 1_000_000
 _GIB = 1 << 30
 
@@ -55,7 +70,9 @@ def open_view() -> "View":
     return View(find_home())
 
 
-def open_queue(actor: str | None, *, session: str | None = None) -> "Queue":
+def open_queue(
+    actor: str | None, *, session: str | None = None, config: "QueueConfig | None" = None
+) -> "Queue":
     """Open the queue of this directory's lab to write."""
     from arcfusion.agents.evidence import evidence_checks
     from arcfusion.core.environment import actor_name
@@ -64,7 +81,15 @@ def open_queue(actor: str | None, *, session: str | None = None) -> "Queue":
 
     home = find_home()
     checks = evidence_checks(home)
-    return Queue(home, actor or actor_name(), session=session, checks=checks)
+    return Queue(home, actor or actor_name(), session=session, config=config, checks=checks)
+
+
+def claim_config() -> "QueueConfig":
+    """Return the figures of a claim at the command line."""
+    from arcfusion.core.environment import wip_limit
+    from arcfusion.issues.config import QueueConfig
+
+    return QueueConfig(wip_limit=wip_limit())
 
 
 def split_labels(values: Sequence[str] | None) -> tuple[str, ...]:
@@ -93,26 +118,69 @@ def parse_needs(values: Sequence[str] | None) -> "Needs":
     """
     from arcfusion.issues.draft import Needs
 
-    gpus, memory, skills = 0, 0.0, []
+    amounts, skills = _parse_amounts(values, ("gpus", "gpu_memory_gib"))
+    return Needs(
+        gpus=int(amounts.get("gpus", 0)),
+        gpu_memory_bytes=int(amounts.get("gpu_memory_gib", 0) * _GIB),
+        skills=skills,
+    )
+
+
+def parse_offer(values: Sequence[str] | None) -> "Offer":
+    """Read what `parse_needs` does, and `minutes=N`; what is not named is what the pool has.
+
+    Raises:
+        BadInputError: it is none of these.
+    """
+    from arcfusion.issues.draft import Offer
+
+    amounts, skills = _parse_amounts(values, ("gpus", "gpu_memory_gib", "minutes"))
+    memory_gib = amounts.get("gpu_memory_gib")
+    return Offer(
+        gpus=_whole(amounts.get("gpus")),
+        gpu_memory_bytes=None if memory_gib is None else int(memory_gib * _GIB),
+        skills=skills,
+        minutes=_whole(amounts.get("minutes")),
+    )
+
+
+def _parse_amounts(
+    values: Sequence[str] | None, names: Sequence[str]
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Read `NAME=AMOUNT` for these names, and `skill=WORD`; all but memory are whole numbers."""
+    amounts: dict[str, float] = {}
+    skills = []
     for value in values or ():
         name, _, amount = value.partition("=")
         try:
-            match name:
-                case "gpus":
-                    gpus = int(amount)
-                case "gpu_memory_gib":
-                    memory = float(amount)
-                    if not math.isfinite(memory):
-                        raise ValueError(amount)  # noqa: TRY301  # the same answer as for a word
-                case "skill" if amount:
-                    skills.append(amount)
-                case _:
-                    raise ValueError(name)  # noqa: TRY301  # the same answer as for a word
+            if name == "skill" and amount:
+                skills.append(amount)
+            elif name in names:
+                amounts[name] = float(amount) if name == "gpu_memory_gib" else int(amount)
+                if not math.isfinite(amounts[name]):
+                    raise ValueError(amount)  # noqa: TRY301  # the same answer as for a word
+            else:
+                raise ValueError(name)  # noqa: TRY301  # the same answer as for a word
         except ValueError as error:
-            raise BadInputError(
-                f"{value!r} is not allowed: write gpus=N, gpu_memory_gib=X or skill=WORD"
-            ) from error
-    return Needs(gpus=gpus, gpu_memory_bytes=int(memory * _GIB), skills=tuple(skills))
+            forms = ", ".join(f"{one}={'X' if one == 'gpu_memory_gib' else 'N'}" for one in names)
+            raise BadInputError(f"{value!r} is not allowed: write {forms} or skill=WORD") from error
+    return amounts, tuple(skills)
+
+
+def _whole(amount: float | None) -> int | None:
+    return None if amount is None else int(amount)
+
+
+def parse_order(text: str) -> "Order":
+    """Read the name of an order.
+
+    Raises:
+        FieldError: there is no such order.
+    """
+    from arcfusion.issues.draft import parse_closed
+    from arcfusion.issues.ordering import Order
+
+    return parse_closed("--sort", text, Order)
 
 
 def parse_priority(text: str) -> int:

@@ -12,13 +12,18 @@ from arcfusion.agents.cli.issue.options import (
     IssueId,
     Labels,
     Next,
+    Offers,
     OptionalFence,
+    Pool,
     Result,
     Session,
+    Sort,
     StateRef,
     Tried,
+    claim_config,
     open_queue,
-    parse_needs,
+    parse_offer,
+    parse_order,
     split_labels,
 )
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
@@ -35,21 +40,25 @@ def claim(
     ] = None,
     labels: Labels = None,
     exclude_labels: ExcludeLabels = None,
-    offer: Annotated[
-        list[str] | None,
-        typer.Option("--offer", help="What you have: gpus=N, gpu_memory_gib=X, skill=WORD."),
-    ] = None,
+    offer: Offers = None,
+    pool: Pool = None,
+    sort: Sort = "priority",
     actor: Actor = None,
     session: Session = None,
     json: Json = False,
 ) -> None:
     """Claim an issue: it is yours until the lease ends; each of your writes needs the fence."""
-    with open_queue(actor, session=session) as queue:
+    from arcfusion.core.environment import pool_name
+
+    order = parse_order(sort)
+    with open_queue(actor, session=session, config=claim_config()) as queue:
         granted = queue.claim(
             issue_id,
             labels=split_labels(labels),
             exclude_labels=split_labels(exclude_labels),
-            offer=parse_needs(offer),
+            offer=parse_offer(offer),
+            pool=pool or pool_name(),
+            order=order,
         )
     if json:
         print_json(granted.to_json())

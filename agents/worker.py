@@ -7,6 +7,8 @@ processes: they outlive the worker.
 
 import importlib
 import json
+import os
+import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,10 +31,12 @@ from arcfusion.core.errors import (
     RefusedError,
 )
 from arcfusion.core.home import Home
+from arcfusion.core.ids import short_id
 
 if TYPE_CHECKING:
     from arcfusion.core.sandbox.strength import Tier
     from arcfusion.issues.config import QueueConfig
+    from arcfusion.issues.draft import Offer
     from arcfusion.issues.handoff import Handoff
     from arcfusion.issues.queue import Queue
     from arcfusion.issues.record import Claim
@@ -53,6 +57,8 @@ class WorkerSettings:
         parallel: trainings at the same time.
         tier: the weakest sandbox for generated code.
         queue: the figures of leases and attempts.
+        pool: whose GPUs its claims take.
+        offer: what it has; it claims only issues that need no more.
     """
 
     actor: str
@@ -62,6 +68,8 @@ class WorkerSettings:
     parallel: int
     tier: "Tier"
     queue: "QueueConfig"
+    pool: str
+    offer: "Offer"
 
 
 @dataclass(slots=True)
@@ -87,11 +95,16 @@ def run_worker(home: Home, settings: WorkerSettings, *, say: Callable[[str], Non
     for name in _LIBRARIES:
         importlib.import_module(name)
     report = WorkReport()
-    with Queue(home, settings.actor, config=settings.queue, checks=evidence_checks(home)) as queue:
+    checks = evidence_checks(home)
+    with Queue(
+        home, settings.actor, session=_new_session(), config=settings.queue, checks=checks
+    ) as queue:
         while settings.max_issues is None or _count(report) < settings.max_issues:
             asked_at = time.monotonic()
             try:
-                claim = queue.claim(labels=settings.labels)
+                claim = queue.claim(
+                    labels=settings.labels, offer=settings.offer, pool=settings.pool
+                )
             except NotFoundError:
                 if _count(report):
                     break
@@ -102,6 +115,11 @@ def run_worker(home: Home, settings: WorkerSettings, *, say: Callable[[str], Non
             head = Workspace(home.workspace_path).resolve("HEAD")
             say(f"  handoff: {write_lab_handoff(home, head)}")
     return report
+
+
+def _new_session() -> str:
+    """Name one life of a worker: no two are named alike."""
+    return short_id("life", [platform.node(), os.getpid(), time.time_ns()])
 
 
 def _count(report: WorkReport) -> int:
@@ -135,7 +153,9 @@ def _work(
     try:
         _work_on(assignment, role, report)
     except LostGuardError as error:
-        # Nothing more is written for the issue: its next holder reads the database.
+        # Nothing more is written for the issue: its next holder reads the database. What is left
+        # of the lease is not held by the life that begins here.
+        queue.session = _new_session()
         log.end(f"lost: {error}")
         report.released[claim.issue_id] = str(error)
         say(f"  lost: {error}")

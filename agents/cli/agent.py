@@ -36,6 +36,9 @@ def run(
     seed: Seed = 0,
     parallel: Parallel = None,
     sandbox: Sandbox = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="Whose GPUs are taken. Default: this host's name.")
+    ] = None,
     actor: Actor = None,
     json: Json = False,
 ) -> None:
@@ -55,6 +58,7 @@ def run(
         seed=seed,
         parallel=parallel,
         sandbox=sandbox,
+        pool=pool,
     )
     # What ends services politely has to give the claim back, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -76,6 +80,7 @@ def worker_settings(
     seed: int,
     parallel: int | None,
     sandbox: str | None,
+    pool: str | None = None,
 ) -> "WorkerSettings":
     """Return the settings of a worker: the flags, else the environment.
 
@@ -84,12 +89,15 @@ def worker_settings(
         SandboxTooWeakError: this machine's sandbox is weaker than what is asked for.
     """
     from arcfusion.agents.confinement import demand_tier
+    from arcfusion.agents.machine import find_gpus
     from arcfusion.agents.worker import WorkerSettings
-    from arcfusion.core.environment import actor_name
+    from arcfusion.core.environment import actor_name, pool_name
     from arcfusion.core.settings import load_settings
     from arcfusion.issues.config import QueueConfig
+    from arcfusion.issues.draft import Offer
 
     environment = load_settings()
+    gpus = find_gpus()
     return WorkerSettings(
         actor=actor or actor_name(),
         labels=labels,
@@ -101,5 +109,8 @@ def worker_settings(
             lease_s=environment.lease_s,
             heartbeat_s=environment.heartbeat_s,
             max_attempts=environment.max_attempts,
+            wip_limit=environment.wip_limit,
         ),
+        pool=pool or environment.pool or pool_name(),
+        offer=Offer(gpus=gpus.count, gpu_memory_bytes=gpus.memory_bytes),
     )

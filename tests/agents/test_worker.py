@@ -13,7 +13,7 @@ from arcfusion.core.errors import ArcFusionError, LostGuardError, NotFoundError
 from arcfusion.core.home import Home
 from arcfusion.core.sandbox.strength import Tier
 from arcfusion.issues.config import QueueConfig
-from arcfusion.issues.draft import Draft
+from arcfusion.issues.draft import Draft, Needs, Offer
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.states import Outcome, Status
 
@@ -34,6 +34,8 @@ def settings(**changes) -> WorkerSettings:
         "parallel": 1,
         "tier": Tier.GOOD,
         "queue": QueueConfig(),
+        "pool": "here",
+        "offer": Offer(gpus=0),
     }
     return WorkerSettings(**(values | changes))
 
@@ -139,6 +141,42 @@ def test_a_worker_that_lost_its_claim_writes_nothing_more(
     assert detail.issue.assignee == "person"
     assert detail.issue.status is Status.IN_PROGRESS
     assert list(report.released) == [issue_id]
+
+
+def claims_of(home: Home, issue_id: str) -> list[dict]:
+    with Queue(home, "person") as queue:
+        return [event.after for event in queue.events(issue_id) if event.type == "claimed"]
+
+
+def test_a_worker_claims_with_its_pool_in_one_session_and_what_fits_its_offer(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [file_issue(home), file_issue(home)]
+    large = file_issue(home, needs=Needs(gpus=1), priority=0)
+    use_role(monkeypatch, lambda _: finding(Outcome.INCONCLUSIVE))
+    run_worker(home, settings(max_issues=None), say=lambda _: None)
+    claims = [claim for issue_id in ids for claim in claims_of(home, issue_id)]
+    assert [claim["pool"] for claim in claims] == ["here", "here"]
+    assert len({claim["attempt"]["session"] for claim in claims}) == 1
+    assert claims[0]["attempt"]["session"]
+    assert claims_of(home, large) == []
+
+
+def test_a_worker_goes_on_after_a_claim_whose_lease_has_not_run_out_yet(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = file_issue(home), file_issue(home)
+
+    def work(assignment) -> Finding:
+        if assignment.claim.issue_id == first:
+            raise LostGuardError("not renewed in time")
+        return finding(Outcome.INCONCLUSIVE)
+
+    use_role(monkeypatch, work)
+    report = run_worker(home, settings(max_issues=2), say=lambda _: None)
+    assert (list(report.released), list(report.closed)) == ([first], [second])
+    sessions = [claims_of(home, one)[0]["attempt"]["session"] for one in (first, second)]
+    assert len(set(sessions)) == 2
 
 
 def test_only_issues_with_the_label_are_claimed(home: Home) -> None:

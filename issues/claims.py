@@ -114,7 +114,9 @@ def _enter(
     limit = config.wip_limit_of(tx.session)
     if limit is not None:
         store.exclude_name(tx.connection, f"{tx.actor} in {tx.session}")
-    capacity.lock(tx, wanted.pool)
+    if wanted.pool is not None:
+        leases.enter_sweep(tx)  # a structural write's lock comes before a pool's, as in `declare`
+        capacity.lock(tx, wanted.pool)
     leases.sweep(tx)
     if limit is not None:
         _check_wip(tx, limit, issue_id)

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable
 
 from arcfusion.agents.bench import (
+    queue_capacity,
     queue_claims,
     queue_context,
     queue_exchange,
+    queue_fairness,
     queue_graph,
     queue_idempotency,
     queue_killpoints,
@@ -35,6 +37,8 @@ GROUPS: dict[str, Callable[[bool], Iterable[Row]]] = {
     "graph": queue_graph.measure,
     "replay": queue_replay.measure,
     "idempotency": queue_idempotency.measure,
+    "capacity": queue_capacity.measure,
+    "fairness": queue_fairness.measure,
     "labels": queue_labels.measure,
     "context": queue_context.measure,
     "startup": queue_startup.measure,

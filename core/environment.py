@@ -54,15 +54,28 @@ def pool_name() -> str:
     return read_variable("ARCFUSION_POOL") or os.uname().nodename
 
 
-def wip_limit() -> int | None:
-    """How many issues a worker may hold, from `ARCFUSION_WIP_LIMIT`; None when it is not set.
+def read_whole(name: str) -> int | None:
+    """Return the variable as a whole number from 1; None when it is not set.
 
     Raises:
-        BadInputError: it is no whole number from 1.
+        BadInputError: it is none.
     """
-    text = read_variable("ARCFUSION_WIP_LIMIT")
+    text = read_variable(name)
     if text is None:
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise BadInputError(f"ARCFUSION_WIP_LIMIT is {text!r}: use a whole number from 1")
+        raise BadInputError(f"{name} is {text!r}: use a whole number from 1")
     return int(text)
+
+
+def read_seconds(name: str) -> float | None:
+    """Return the variable as seconds; None when it is not set.
+
+    Raises:
+        BadInputError: it is no number.
+    """
+    text = read_variable(name)
+    try:
+        return None if text is None else float(text)
+    except ValueError as error:
+        raise BadInputError(f"{name} is {text!r}: use a number of seconds") from error

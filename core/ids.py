@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import count
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -25,10 +26,18 @@ def short_id(prefix: str, value: object, *, length: int = 8) -> str:
 
 
 def unused_id(prefix: str, value: object, is_taken: Callable[[str], bool]) -> str:
-    """Return the shortest id of 3 to 12 letters, over 30 nonces a length, that is not taken."""
-    for length in range(3, 13):
+    """Return the shortest id of 3 to 12 letters, over 30 nonces a length, that is not taken.
+
+    Of the longest ones there are as many nonces as it takes: the same may be filed thousands of
+    times in one moment.
+    """
+    for length in range(3, 12):
         for nonce in range(30):
             candidate = short_id(prefix, [value, nonce], length=length)
             if not is_taken(candidate):
                 return candidate
-    raise AssertionError("360 ids of up to 12 letters are all taken")
+    return next(
+        candidate
+        for nonce in count()
+        if not is_taken(candidate := short_id(prefix, [value, nonce], length=12))
+    )

@@ -52,6 +52,7 @@ WRITING: dict[str, tuple[str, ...]] = {
     "split": ("split", "a-large", "--into", "one", "--into", "two"),
     "remember": ("remember", "text", "--key", "k"),
     "forget": ("forget", "kept"),
+    "capacity": ("capacity", "--pool", "p", "--gpus", "2"),
     "dep add": ("dep", "add", "a-free", "a-large"),
     "dep remove": ("dep", "remove", "a-waiting", "a-free"),
     "label add": ("label", "add", "a-free", "new"),
@@ -71,6 +72,7 @@ REFUSED: dict[tuple[str, ...], tuple[int, str]] = {
     ("ask", *LOST, *HANDOFF, "--question", "which?"): (13, "claim_lost"),
     ("answer", "a-free", "this one"): (2, "transition"),
     ("forget", "nothing"): (3, "memory_unknown"),
+    ("capacity", "--pool", "p", "--gpus", "-1"): (2, "field"),
     ("fail", *LOST, *HANDOFF, "--error", "e"): (13, "claim_lost"),
     ("close", *LOST, "--outcome", "wontdo", "--reason", "no"): (13, "claim_lost"),
     ("close", "a-held", "--outcome", "wontdo", "--reason", "no"): (2, "fence_missing"),
@@ -145,7 +147,10 @@ def picture(home: Home) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
-TABLES = ("issue", "label", "dependency", "lease", "attempt", "event", "comment", "memory")
+TABLES = (
+    *("issue", "label", "dependency", "lease", "attempt", "event", "comment", "memory"),
+    "capacity",
+)
 
 
 def test_every_verb_that_writes_is_here() -> None:

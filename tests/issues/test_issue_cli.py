@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
-from arcfusion.core.errors import ArcFusionError, ExitCode
+from arcfusion.core.errors import ArcFusionError, BadInputError, ExitCode
 from arcfusion.issues.draft import Draft
 from arcfusion.issues.errors import QuestionMissingError
 from arcfusion.issues.queue import Queue
@@ -179,3 +179,27 @@ def test_ready_loads_nothing_heavy(lab):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("ARCFUSION_LEASE_S", "0", "above 0"),
+        ("ARCFUSION_LEASE_S", "soon", "a number of seconds"),
+        ("ARCFUSION_LEASE_S", "5", "three heartbeats"),
+        ("ARCFUSION_MAX_ATTEMPTS", "0", "a whole number from 1"),
+        ("ARCFUSION_WIP_LIMIT", "many", "a whole number from 1"),
+    ],
+)
+@pytest.mark.usefixtures("lab")
+def test_a_setting_that_is_not_allowed_is_named(monkeypatch, name, text, words):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(BadInputError, match=words):
+        invoke("claim")
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_claim_at_the_command_line_has_the_lease_of_the_settings(monkeypatch):
+    monkeypatch.setenv("ARCFUSION_LEASE_S", "300")
+    ask("create", "x")
+    assert ask("claim")["lease_s"] == 300

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -70,10 +70,8 @@ def open_view() -> "View":
     return View(find_home())
 
 
-def open_queue(
-    actor: str | None, *, session: str | None = None, config: "QueueConfig | None" = None
-) -> "Queue":
-    """Open the queue of this directory's lab to write."""
+def open_queue(actor: str | None, *, session: str | None = None) -> "Queue":
+    """Open the queue of this directory's lab to write, with the figures of the settings."""
     from arcfusion.agents.evidence import evidence_checks
     from arcfusion.core.environment import actor_name
     from arcfusion.core.home import find_home
@@ -81,15 +79,22 @@ def open_queue(
 
     home = find_home()
     checks = evidence_checks(home)
+    config = _read_config()
     return Queue(home, actor or actor_name(), session=session, config=config, checks=checks)
 
 
-def claim_config() -> "QueueConfig":
-    """Return the figures of a claim at the command line."""
-    from arcfusion.core.environment import wip_limit
+def _read_config() -> "QueueConfig":
+    from arcfusion.core.environment import read_seconds, read_whole
     from arcfusion.issues.config import QueueConfig
 
-    return QueueConfig(wip_limit=wip_limit())
+    figures = {
+        "lease_s": read_seconds("ARCFUSION_LEASE_S"),
+        "heartbeat_s": read_seconds("ARCFUSION_HEARTBEAT_S"),
+        "max_attempts": read_whole("ARCFUSION_MAX_ATTEMPTS"),
+        "wip_limit": read_whole("ARCFUSION_WIP_LIMIT"),
+    }
+    given: dict[str, Any] = {name: figure for name, figure in figures.items() if figure is not None}
+    return QueueConfig(**given)
 
 
 def split_labels(values: Sequence[str] | None) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from arcfusion.agents.cli.issue.options import (
     Sort,
     StateRef,
     Tried,
-    claim_config,
     open_queue,
     parse_offer,
     parse_order,
@@ -51,7 +50,7 @@ def claim(
     from arcfusion.core.environment import pool_name
 
     order = parse_order(sort)
-    with open_queue(actor, session=session, config=claim_config()) as queue:
+    with open_queue(actor, session=session) as queue:
         granted = queue.claim(
             issue_id,
             labels=split_labels(labels),

@@ -14,7 +14,7 @@ ROWS = ROW.findall(TEXT)
 # A beginning of the numbers each: claim, and so on.
 GROUPS = (
     *("Claim", "Lease", "Fence", "Graph", "Close", "Durability", "Log", "Exchange"),
-    *("Fairness and capacity", "Upgrade"),
+    *("Fairness and capacity", "Upgrade and care"),
 )
 
 

@@ -3,6 +3,8 @@ export PYTHONSAFEPATH = 1
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Many tests wait for processes of their own: one worker more than cores keeps the cores busy.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: help install install-dev demo test check handoff clean
 
@@ -26,7 +28,7 @@ demo: install    ## a fresh lab, one worker, three issues, the result on screen
 	$(BIN)/arcfusion demo
 
 test: install-dev   ## the whole suite
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
 
 check: install-dev   ## linters, types, layers, then the whole suite
 	$(BIN)/ruff check

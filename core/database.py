@@ -20,7 +20,8 @@ class Dialect:
 
     Attributes:
         name: of the database.
-        clock: a query of the seconds since 1970 by the database's clock.
+        clock: a query of the seconds since 1970 by the database's clock; None where that is the
+            clock of the machine that asks.
         lock_rows: ends a SELECT whose rows nobody else may change until the transaction ends.
         lock_free_rows: the same, without the rows that somebody else has locked.
         lock_all: a statement after which no other transaction of this kind runs; None where every
@@ -30,7 +31,7 @@ class Dialect:
     """
 
     name: str
-    clock: str
+    clock: str | None
     lock_rows: str = ""
     lock_free_rows: str = ""
     lock_all: str | None = None
@@ -38,8 +39,7 @@ class Dialect:
     lock_numbers: str | None = None
 
 
-# SQLite 3.40 has no unixepoch('subsec'). Seconds since 1970 in UTC, to the millisecond.
-SQLITE = Dialect(name="SQLite", clock="SELECT (julianday('now') - 2440587.5) * 86400.0")
+SQLITE = Dialect(name="SQLite", clock=None)
 
 
 class Row(Protocol):

@@ -24,6 +24,8 @@ PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
     # KiB. An import of 10,000 issues outgrows the 2 MB of the default and writes its pages twice.
     "PRAGMA cache_size=-65536",
+    # Pages, 16 MiB: a checkpoint writes a page once, however often the WAL has it.
+    "PRAGMA wal_autocheckpoint=4000",
 )
 
 

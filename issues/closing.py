@@ -61,7 +61,8 @@ def close(
     else:
         holding = Token(issue_id=issue_id, fence=fence)
         leases.end(tx, holding, AttemptOutcome.CLOSED, handoff=handoff)
-    if outcome is Outcome.DONE:
+    has_edges = graph.has_edges(tx, issue_id)
+    if has_edges and outcome is Outcome.DONE:
         _check_children(tx, issue_id)
     questions.withdraw(tx, row)
     closed = tx.change(
@@ -79,8 +80,9 @@ def close(
         fence=fence,
         detail={} if handoff is None else {"handoff": handoff.fit().to_json()},
     )
-    graph.settle(tx, issue_id)
-    family.close_finished_parents(tx, issue_id)
+    if has_edges:
+        graph.settle(tx, issue_id)
+        family.close_finished_parents(tx, issue_id)
     return closed
 
 

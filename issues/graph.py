@@ -172,6 +172,12 @@ def remove_edge(tx: Transaction, issue_id: str, edge: Edge) -> None:
         recount(tx, _touched(tx, issue_id, edge))
 
 
+def has_edges(tx: Transaction, issue_id: str) -> bool:
+    """Return whether the issue depends on another one, or another one on it."""
+    sql = "SELECT 1 FROM dependency WHERE issue_id = ? OR depends_on_id = ? LIMIT 1"
+    return tx.row(sql, issue_id, issue_id) is not None
+
+
 def settle(tx: Transaction, issue_id: str) -> None:
     """Count anew what waits for the issue, after its status or outcome changed."""
     recount(tx, _neighbours(tx.connection, _PREDECESSORS, issue_id))

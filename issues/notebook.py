@@ -1,7 +1,7 @@
 """What an actor writes that is about no issue: what it remembers; and how it writes at all."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from arcfusion.core import store
 from arcfusion.core.errors import DatabaseBusyError, DatabaseFailedError, DatabaseFullError
@@ -73,8 +73,6 @@ class Notebook(View):
         except DatabaseFailedError as error:
             raise DiskFailedError from error
 
-    @contextmanager
-    def _write_one(self) -> Iterator[Transaction]:
+    def _write_one(self) -> AbstractContextManager[Transaction]:
         """What changes one issue and locks its rows itself: such writes run beside each other."""
-        with self._write(is_structural=False) as tx:
-            yield tx
+        return self._write(is_structural=False)

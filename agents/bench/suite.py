@@ -1,5 +1,6 @@
 """The test suite as a row: time, failures, warnings, coverage."""
 
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ MAX_SECONDS = 360
 MIN_COVERAGE = 85
 OPTIONS = (
     "-n",
-    "auto",
+    str((os.cpu_count() or 1) + 1),
     "--dist",
     "loadfile",
     "--cov",

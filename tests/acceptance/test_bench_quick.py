@@ -17,10 +17,11 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("ARCFUSIO
 # Their figures are timings, which other tests on the same machine disturb; the rows have to exist.
 TIMED = ("wall", "tokens/s", "speed", "cycles/s", "claims per worker")
 TIME_UNITS = {"ms", "s"}
-# Rows that test_bench_rows.py, test_codegen_random_specs.py, test_composer.py, test_interrupt.py or
-# test_journey.py see in this suite.
+# Rows that test_bench_rows.py, test_codegen_random_specs.py, test_composer.py, test_gates.py,
+# test_interrupt.py or test_journey.py see in this suite.
 SEEN_ELSEWHERE = {
-    *("scan", "dreams", "codegen", "identity", "noise", "overhead", "demo", "crash", "suite"),
+    *("scan", "dreams", "codegen", "identity", "leaks", "noise", "overhead", "demo", "crash"),
+    "suite",
 }
 
 

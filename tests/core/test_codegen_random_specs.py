@@ -18,7 +18,7 @@ from arcfusion.core.identity import fingerprint
 from arcfusion.core.model import LanguageModel
 from arcfusion.core.spec import ArchSpec, Choice, LayerSpec, SpecError
 
-N_SPECS = 200
+N_SPECS = 60  # `arcfusion bench loop --only codegen` compares 200
 N_IDENTITY_SPECS = 12
 REWRITES_OF_EACH = 2
 CHANGES_OF_EACH = 4

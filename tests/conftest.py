@@ -1,9 +1,11 @@
 """What every test may rely on, however the suite was started."""
 
+import multiprocessing
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,13 @@ DO $$ DECLARE name text; BEGIN
         EXECUTE format('DELETE FROM %I', name);
     END LOOP;
 END $$"""
+
+
+@pytest.fixture
+def spawn(monkeypatch: pytest.MonkeyPatch) -> SpawnContext:
+    """Return a context whose processes can import the tests: by rule the root is on no path."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    return multiprocessing.get_context("spawn")
 
 
 @pytest.fixture(autouse=True, scope="session")

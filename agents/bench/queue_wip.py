@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TWINS = 2  # processes of one session
 START_S = 60.0  # until all processes have started, on a loaded machine
-HOLD_S = 0.002
+HOLD_S = 0.005
 POOL = "race"
 _ENDS = frozenset({EventType.CLOSED, EventType.RELEASED, EventType.FAILED, EventType.LOST})
 

@@ -27,7 +27,7 @@ _BOOTSTRAP = (
     "import sys; sys.path.insert(0, {root!r}); "
     "from arcfusion.core.sandbox.probe import main; main()"
 )
-_LIMITS = Limits(wall_s=20, cpu_s=10, memory_bytes=256 * MEBIBYTE, disk_bytes=8 * MEBIBYTE)
+_LIMITS = Limits(wall_s=60, cpu_s=10, memory_bytes=256 * MEBIBYTE, disk_bytes=8 * MEBIBYTE)
 
 
 class SandboxTooWeakError(UnavailableError):
@@ -124,7 +124,7 @@ def run_self_test(tier: Tier) -> tuple[tuple[ProbeResult, ...], str]:
         ending = supervise(confined, interval_s=0.02)
         text = output.read_text(errors="replace")
     if ending.reason != "exited" or ending.returncode != 0:
-        last = text.strip().splitlines()[-1:] or [f"status {ending.returncode}"]
+        last = text.strip().splitlines()[-1:] or [f"{ending.reason}, status {ending.returncode}"]
         raise OSError(f"the self-test did not run: {last[0]}")
     return _read_answer(text)
 

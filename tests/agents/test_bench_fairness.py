@@ -97,5 +97,5 @@ def test_an_order_that_another_process_does_not_share_is_seen(monkeypatch, exten
 
 def test_a_second_issue_of_a_session_is_seen(tmp_path):
     home = queue_capacity.make_lab(tmp_path / "race")
-    names = failing(queue_wip.measure_wip(home, 1, 20, limit=2))
+    names = failing(queue_wip.measure_wip(home, 1, 60, limit=2))
     assert "claims of a session that held one already" in names

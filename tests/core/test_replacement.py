@@ -1,6 +1,5 @@
 """This fails when a file that is replaced can be lost, cut, or overwritten without leave."""
 
-import multiprocessing
 import os
 import signal
 import time
@@ -19,10 +18,11 @@ def write_slowly(path: Path, started) -> None:
         time.sleep(60)
 
 
-def test_a_kill_leaves_the_old_file_and_the_next_writer_removes_the_rest(tmp_path: Path) -> None:
+def test_a_kill_leaves_the_old_file_and_the_next_writer_removes_the_rest(
+    tmp_path: Path, spawn
+) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    spawn = multiprocessing.get_context("spawn")
     started = spawn.Event()
     writer = spawn.Process(target=write_slowly, args=(path, started))
     writer.start()

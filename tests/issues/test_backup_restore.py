@@ -1,6 +1,5 @@
 """This fails when a backup is not of one moment, is not whole, or is written over something."""
 
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -32,8 +31,7 @@ def write_until_told(home: Home, name: str, stop, wrote) -> None:
             wrote.release()
 
 
-def test_a_backup_amid_eight_writers_is_of_one_moment(lab: Home, tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
+def test_a_backup_amid_eight_writers_is_of_one_moment(lab: Home, tmp_path: Path, spawn) -> None:
     stop, wrote = spawn.Event(), spawn.Semaphore(0)
     writers = [
         spawn.Process(target=write_until_told, args=(lab, f"w{number}", stop, wrote))
@@ -175,10 +173,9 @@ def copy_and_stop(home: Home, path: Path, started) -> None:
 
 
 def test_a_killed_backup_leaves_no_name_and_the_next_one_tidies_up(
-    queue: Queue, tmp_path: Path
+    queue: Queue, tmp_path: Path, spawn
 ) -> None:
     copy = tmp_path / "copy.db"
-    spawn = multiprocessing.get_context("spawn")
     started = spawn.Event()
     writer = spawn.Process(target=copy_and_stop, args=(queue.home, copy, started))
     writer.start()

@@ -228,7 +228,9 @@ def mix(
 
 def check_mix(lab: Home, outputs: list[tuple[str, str]]) -> tuple[Counter[str], set, set]:
     """Return the errors, the claims that the processes got, and those of the database."""
-    assert [why for _, why in outputs] == [""] * PROCESSES
+    # The driver says so itself when the server goes while it closes what is left.
+    said = [line for _, why in outputs for line in why.splitlines()]
+    assert [line for line in said if not line.startswith("error ignored")] == []
     results = [json.loads(out) for out, _ in outputs]
     errors = Counter[str]()
     for result in results:

@@ -1,8 +1,7 @@
 """The file on which writers queue: the kernel keeps the queue, and takes the lock from the dead.
 
 A writer that finds it taken first looks again a few times, as waking another process costs as much
-as a write: with everybody in the queue from the start, sixteen processes made 520 claims and closes
-a second where one makes 850; now they make 850. Who was unlucky for a while queues.
+as a write (`experiments/reports/queue-2core-cpu.md`). Who was unlucky for a while queues.
 
 A writer that is stopped while it writes (a debugger, SIGSTOP) makes all others wait, as it would in
 SQLite itself. They wait on and say for whom: a heartbeat that gave up would lose its claim.

@@ -115,7 +115,7 @@ def declare(tx: Transaction, pool: str, gpus: int | None, gpu_memory_bytes: int 
         "updated_at": tx.now,
         "updated_by": tx.actor,
     }
-    tx.run(
+    tx.run_one(
         "INSERT INTO capacity (pool, gpus, gpu_memory_bytes, reserved_for, passes, updated_at,"
         " updated_by) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (pool) DO UPDATE SET"
         " gpus = excluded.gpus, gpu_memory_bytes = excluded.gpu_memory_bytes,"
@@ -171,7 +171,7 @@ def settle(tx: Transaction, room: Room, *, waiting: str | None, passes: int) -> 
     """Store for whom the pool waits; return it for the event, or nothing when nothing changed."""
     if room.stored == (waiting, passes):
         return {}
-    tx.run(
+    tx.run_one(
         "UPDATE capacity SET reserved_for = ?, passes = ? WHERE pool = ?",
         waiting,
         passes,

@@ -24,6 +24,7 @@ from arcfusion.issues.errors import (
     NothingReadyError,
     PoolFullError,
     WipLimitError,
+    WriteLostError,
 )
 from arcfusion.issues.fit import (
     Filter,
@@ -189,7 +190,7 @@ def claim_one(
         return Granted(tx.issue_row(issue_id), held, is_new=False)
     _refuse(tx, issue_id, held)
     _refuse_unfit(tx, issue_id, wanted, room)
-    raise AssertionError("an issue that nothing refuses was not claimed")
+    raise WriteLostError  # nothing refuses it, and it was not claimed
 
 
 def _take_one(tx: Transaction, issue_id: str, wanted: Filter, room: Room | None) -> Row | None:
@@ -277,7 +278,7 @@ def _grant(
     """Write the lease, the attempt and the event of a claim that was just made."""
     fence = issue["fence"]
     attempt_id = f"{issue['id']}@{fence}"
-    tx.run(
+    tx.run_one(
         "INSERT INTO attempt (id, issue_id, number, fence, actor, session, host, pid, git_commit,"
         " device, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         attempt_id,
@@ -292,7 +293,7 @@ def _grant(
         place.device,
         tx.now,
     )
-    lease = tx.row(
+    lease = tx.write_row(
         "INSERT INTO lease (issue_id, fence, attempt_id, holder, session, duration_s, granted_at,"
         " heartbeat_at, expires_at, gpus, gpu_memory_bytes, pool)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
@@ -309,7 +310,6 @@ def _grant(
         issue["needs_gpu_memory_bytes"],
         pool,
     )
-    assert lease is not None
     pooled = {} if pool is None else {"pool": pool, **charged}
     _log_claim(tx, issue, config, place, pooled)
     return Granted(issue, lease, is_new=True)

@@ -212,7 +212,7 @@ def comment(tx: Transaction, issue_id: str, text: str, fence: int | None) -> Row
     else:
         leases.guard(tx, Token(issue_id=issue_id, fence=fence))
     store.lock_numbers(tx.connection)
-    row = tx.row(
+    row = tx.write_row(
         "INSERT INTO comment (id, issue_id, author, text, fence, created_at)"
         " VALUES ((SELECT coalesce(max(id), 0) + 1 FROM comment), ?, ?, ?, ?, ?) RETURNING *",
         issue_id,
@@ -221,7 +221,6 @@ def comment(tx: Transaction, issue_id: str, text: str, fence: int | None) -> Row
         fence,
         tx.now,
     )
-    assert row is not None
     tx.log(
         EventType.COMMENTED,
         issue_id,

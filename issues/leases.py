@@ -101,7 +101,7 @@ def heartbeat(tx: Transaction, holding: Holding) -> Row:
         ClaimLostError: the claim has ended.
     """
     guard(tx, holding)
-    lease = tx.row(
+    return tx.write_row(
         "UPDATE lease SET heartbeat_at = ?, expires_at = ? + duration_s"
         " WHERE issue_id = ? AND fence = ? RETURNING *",
         tx.now,
@@ -109,8 +109,6 @@ def heartbeat(tx: Transaction, holding: Holding) -> Row:
         holding.issue_id,
         holding.fence,
     )
-    assert lease is not None
-    return lease
 
 
 def checkpoint(tx: Transaction, holding: Holding, handoff: Handoff) -> None:
@@ -193,7 +191,7 @@ def _close_attempt(
     handoff: Handoff | None = None,
 ) -> None:
     """Close the attempt of an ended lease; a checkpoint stays when there is no newer handoff."""
-    tx.run(
+    tx.run_one(
         "UPDATE attempt SET ended_at = ?, outcome = ?, error = ?, handoff = coalesce(?, handoff)"
         " WHERE issue_id = ? AND fence = ?",
         tx.now,
@@ -231,7 +229,7 @@ def sweep(tx: Transaction) -> int:
         issue = tx.issue_row(lease["issue_id"])
         losses = issue["losses"] + 1
         given_up = losses + issue["failures"] >= issue["max_attempts"]
-        tx.run(
+        tx.run_one(
             "DELETE FROM lease WHERE issue_id = ? AND fence = ?", lease["issue_id"], lease["fence"]
         )
         _close_attempt(tx, lease, AttemptOutcome.LOST)

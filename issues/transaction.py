@@ -52,6 +52,17 @@ class Transaction:
         if self.run(sql, *parameters) != 1:
             raise WriteLostError
 
+    def write_row(self, sql: str, *parameters: Value) -> Row:
+        """Execute a write of one row that ends in RETURNING, and return the row.
+
+        Raises:
+            WriteLostError: as `run_one`.
+        """
+        row = self.row(sql, *parameters)
+        if row is None:
+            raise WriteLostError
+        return row
+
     def lock_lease(self, issue_id: str) -> None:
         """Lock the issue's lease, if it has one: before its row, in the order of every holder."""
         if self.connection.dialect.lock_rows:

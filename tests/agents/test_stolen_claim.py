@@ -169,12 +169,7 @@ def test_a_worker_without_its_claim_leaves_nothing(
 
 @pytest.mark.parametrize("name", WRITES)
 def test_the_same_worker_with_its_claim_is_let_through(name: str, assignment: Assignment) -> None:
-    try:
-        WRITES[name](assignment)
-    except LostGuardError as error:
-        pytest.fail(f"refused: {error}")
-    except Exception:  # noqa: BLE001  # a made-up net has no runs: only the guard counts
-        pass
+    WRITES[name](assignment)
 
 
 def test_a_claim_can_not_be_stolen_amid_a_write(assignment: Assignment) -> None:

@@ -66,8 +66,8 @@ def test_a_claim_is_released_failed_requeued_and_updated(lab):
     ask("claim", issue_id, "--actor", "w")
     own = [issue_id, "--fence", "4", "--actor", "w", *HANDOFF]
     with pytest.raises(QuestionMissingError):
-        invoke("release", *own, "--blocked")
-    asked = ask("release", *own, "--blocked", "--question", "Which width?")
+        invoke("ask", *own, "--question", " ")
+    asked = ask("ask", *own, "--question", "Which width?")
     assert (asked["status"], asked["question"]) == ("blocked", "Which width?")
     assert ask("answer", issue_id, "64")["status"] == "open"
     changed = ask("update", issue_id, "-s", "open", "--size", "L", "--metadata", '{"a": 1}')

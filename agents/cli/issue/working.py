@@ -26,7 +26,6 @@ from arcfusion.agents.cli.issue.options import (
     split_labels,
 )
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
-from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
     from arcfusion.issues.handoff import Handoff
@@ -111,22 +110,13 @@ def release(
     next_step: Next = "",
     files: Files = None,
     state_ref: StateRef = "",
-    blocked: Annotated[
-        bool, typer.Option("--blocked", help="A person must answer --question first.")
-    ] = False,
-    question: Annotated[
-        str, typer.Option("--question", "-q", help="With --blocked: what is unclear.")
-    ] = "",
     actor: Actor = None,
     json: Json = False,
 ) -> None:
     """Give a claim back, with what the next worker must know."""
-    if question and not blocked:
-        raise BadInputError("--question asks a person: give --blocked too, or use `issue ask`")
     handoff = _handoff(tried, result, next_step, files, state_ref)
     with open_queue(actor) as queue:
-        asked = question if blocked else None
-        issue = queue.release(_token(issue_id, fence), handoff, question=asked)
+        issue = queue.release(_token(issue_id, fence), handoff)
     _print(issue, "released", as_json=json)
 
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from arcfusion.core.database import Connection, Row
 from arcfusion.issues import questions
-from arcfusion.issues.config import QueueConfig
 from arcfusion.issues.errors import MemoryUnknownError
 from arcfusion.issues.excerpt import cut
 from arcfusion.issues.record import IssueRecord
@@ -59,7 +58,7 @@ Exit codes: 0 done, 2 bad input, 3 nothing there, 4 busy: run the same command a
 
 def build_prime(view: View, actor: str) -> str:
     """Return the text for the actor, from the lab as it is at one moment."""
-    config = QueueConfig()
+    config = view.config
     with view.snapshot() as connection:
         ready = view.ready(NEXT.lines)
         held = _held(connection, actor)

@@ -35,7 +35,7 @@ class View:
     Args:
         home: the lab.
         clock: seconds since 1970; None asks the database.
-        config: of it a view needs when a pool is kept free.
+        config: a view shows the lease, the heartbeat, and when a pool is kept free.
 
     Raises:
         HomeNotFoundError, ForeignDatabaseError: as `store.connect`.

@@ -1,8 +1,11 @@
 """Options that several commands have, spelled the same everywhere."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from arcfusion.issues.config import QueueConfig
 
 TARGET_HELP = "Model file (.py), spec (.yaml), preset, engine or saved name."
 
@@ -21,3 +24,22 @@ Sandbox = Annotated[
         help="The weakest sandbox allowed: good, weak, none. Default: ARCFUSION_SANDBOX.",
     ),
 ]
+
+
+def read_config() -> "QueueConfig":
+    """Return the queue's figures from the settings, without pydantic.
+
+    Raises:
+        BadInputError: a setting has a value that is not allowed.
+    """
+    from arcfusion.core.environment import read_seconds, read_whole
+    from arcfusion.issues.config import QueueConfig
+
+    figures = {
+        "lease_s": read_seconds("ARCFUSION_LEASE_S"),
+        "heartbeat_s": read_seconds("ARCFUSION_HEARTBEAT_S"),
+        "max_attempts": read_whole("ARCFUSION_MAX_ATTEMPTS"),
+        "wip_limit": read_whole("ARCFUSION_WIP_LIMIT"),
+    }
+    given: dict[str, Any] = {name: figure for name, figure in figures.items() if figure is not None}
+    return QueueConfig(**given)

@@ -122,3 +122,11 @@ def test_the_command_prints_it_as_text_and_as_json(home, monkeypatch):
     assert data["text"].strip() == text.strip()
     assert data["tokens"] == estimate_tokens(data["text"])
     assert len(printed) < 10_000
+
+
+def test_the_figures_are_those_of_the_settings(home, monkeypatch):
+    monkeypatch.chdir(home.workspace_path)
+    monkeypatch.setenv("ARCFUSION_LEASE_S", "300")
+    monkeypatch.setenv("ARCFUSION_HEARTBEAT_S", "45")
+    text = CliRunner().invoke(cli.build_app(["prime"]), ["prime"]).stdout
+    assert "every 45 s; the lease ends after 300 s" in text

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ from arcfusion.agents.cli.output import Actor, format_table, print_text
 from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
-    from arcfusion.issues.config import QueueConfig
     from arcfusion.issues.draft import Edge, Json, Needs, Offer
     from arcfusion.issues.ordering import Order
     from arcfusion.issues.queue import Queue
@@ -72,6 +71,7 @@ def open_view() -> "View":
 
 def open_queue(actor: str | None, *, session: str | None = None) -> "Queue":
     """Open the queue of this directory's lab to write, with the figures of the settings."""
+    from arcfusion.agents.cli.options import read_config
     from arcfusion.agents.evidence import evidence_checks
     from arcfusion.core.environment import actor_name
     from arcfusion.core.home import find_home
@@ -79,22 +79,7 @@ def open_queue(actor: str | None, *, session: str | None = None) -> "Queue":
 
     home = find_home()
     checks = evidence_checks(home)
-    config = _read_config()
-    return Queue(home, actor or actor_name(), session=session, config=config, checks=checks)
-
-
-def _read_config() -> "QueueConfig":
-    from arcfusion.core.environment import read_seconds, read_whole
-    from arcfusion.issues.config import QueueConfig
-
-    figures = {
-        "lease_s": read_seconds("ARCFUSION_LEASE_S"),
-        "heartbeat_s": read_seconds("ARCFUSION_HEARTBEAT_S"),
-        "max_attempts": read_whole("ARCFUSION_MAX_ATTEMPTS"),
-        "wip_limit": read_whole("ARCFUSION_WIP_LIMIT"),
-    }
-    given: dict[str, Any] = {name: figure for name, figure in figures.items() if figure is not None}
-    return QueueConfig(**given)
+    return Queue(home, actor or actor_name(), session=session, config=read_config(), checks=checks)
 
 
 def split_labels(values: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,10 +1,13 @@
 """The file on which writers queue: the kernel keeps the queue, and takes the lock from the dead.
 
-A writer that finds it taken first looks again a few times, as waking another process costs as much
-as a write (`experiments/reports/queue-2core-cpu.md`). Who was unlucky for a while queues.
+Two locks, as in a shop: who is served, and who is next. All others queue for the second one. The
+next one looks from time to time whether it is its turn, and after a while insists. So a writer
+with several writes has them done together: waking another process, whose caches are cold, costs as
+much as a write (`experiments/reports/queue-2core-cpu.md`).
 
-A writer that is stopped while it writes (a debugger, SIGSTOP) makes all others wait, as it would in
-SQLite itself. They wait on and say for whom: a heartbeat that gave up would lose its claim.
+A process that is stopped while it writes or is next (a debugger, SIGSTOP) makes all others wait, as
+it would in SQLite itself. They wait on and say for whom: a heartbeat that gave up would lose its
+claim.
 """
 
 import fcntl
@@ -16,8 +19,9 @@ from pathlib import Path
 from arcfusion.core.errors import HomeUnwritableError
 
 WARN_AFTER_S = 10.0
-POLL_S = 0.4
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.1
+# Of the next one between its looks. A long first one would slow down writers of one write each.
+PAUSES_S = (0.001, 0.004, 0.005)
+_NEXT = ".next"
 
 
 class WriterLock:
@@ -30,6 +34,7 @@ class WriterLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: TextIOWrapper | None = None
+        self._next: TextIOWrapper | None = None
 
     def acquire(self) -> None:
         """Wait for the right to write.
@@ -39,23 +44,22 @@ class WriterLock:
         """
         if self._file is None:
             self._file = _open(self._path)
-        if not self._poll(self._file):
+        if not _try(self._file):
             with _watcher.watch(self._path):
-                fcntl.flock(self._file, fcntl.LOCK_EX)
+                self._queue(self._file)
 
-    def _poll(self, file: TextIOWrapper) -> bool:
-        """Return whether the lock came free within a short time."""
-        pause_s, waited_s = FIRST_PAUSE_S, 0.0
-        while waited_s <= POLL_S:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+    def _queue(self, file: TextIOWrapper) -> None:
+        if self._next is None:
+            self._next = _open(_next_path(self._path))
+        fcntl.flock(self._next, fcntl.LOCK_EX)
+        try:
+            for pause_s in PAUSES_S:
                 time.sleep(pause_s)
-                waited_s += pause_s
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            else:
-                return True
-        return False
+                if _try(file):
+                    return
+            fcntl.flock(file, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(self._next, fcntl.LOCK_UN)
 
     def release(self) -> None:
         """Let the next writer in; nothing when the lock is not held."""
@@ -63,10 +67,23 @@ class WriterLock:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the files."""
+        for file in (self._file, self._next):
+            if file is not None:
+                file.close()
+        self._file = self._next = None
+
+
+def _next_path(path: Path) -> Path:
+    return path.with_name(path.name + _NEXT)
+
+
+def _try(file: TextIOWrapper) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _open(path: Path) -> TextIOWrapper:
@@ -138,9 +155,11 @@ class _Watcher:
 def _warn(path: Path, waited_s: float) -> None:
     import logging
 
-    holder = find_holder(path) or "unknown"
-    message = "waiting for %.0f s to write to %s: process %s is writing"
-    logging.getLogger(__name__).warning(message, waited_s, path.parent, holder)
+    holder, what = find_holder(path), "is writing"
+    if holder is None:
+        holder, what = find_holder(_next_path(path)), "is next and does not go on"
+    message = "waiting for %.0f s to write to %s: process %s %s"
+    logging.getLogger(__name__).warning(message, waited_s, path.parent, holder or "unknown", what)
 
 
 _watcher = _Watcher()

@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from arcfusion.core.database import SQLITE, Parameters
 from arcfusion.core.errors import (
+    ArcFusionError,
     DatabaseBusyError,
     DatabaseFailedError,
     DatabaseFullError,
@@ -127,25 +128,19 @@ def find_damage(connection: sqlite3.Connection) -> list[str]:
     return found
 
 
-@contextmanager
-def explained() -> Iterator[None]:
-    """Name what SQLite reports and a caller can act on; `core.postgres` does the same.
-
-    Raises:
-        DatabaseBusyError, DatabaseFullError, DatabaseFailedError: what SQLite reported.
-    """
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        match error.sqlite_errorcode & 0xFF:
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                raise DatabaseBusyError from error
-            case sqlite3.SQLITE_FULL:
-                raise DatabaseFullError from error
-            case sqlite3.SQLITE_IOERR:
-                raise DatabaseFailedError from error
-            case _:
-                raise
+def explain(error: BaseException) -> ArcFusionError | None:
+    """Name what SQLite reported and a caller can act on; `core.postgres` does the same."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return None
+    match error.sqlite_errorcode & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return DatabaseBusyError()
+        case sqlite3.SQLITE_FULL:
+            return DatabaseFullError()
+        case sqlite3.SQLITE_IOERR:
+            return DatabaseFailedError()
+        case _:
+            return None
 
 
 def claim_file(connection: sqlite3.Connection, path: Path) -> None:

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from arcfusion.core.database import Connection
@@ -25,7 +26,7 @@ from arcfusion.core.lab_file import (
     PRAGMAS,
     LabConnection,
     claim_file,
-    explained,
+    explain,
     is_empty,
     read_version,
 )
@@ -139,30 +140,74 @@ def writer_lock(home: Home) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def write(
-    connection: Connection, *, is_structural: bool = True, guard: Guard = unguarded
-) -> Iterator[Connection]:
+class write:  # noqa: N801  # called like a function
     """One write transaction: commits when the block ends, rolls back when it raises.
+
+    A class, as the generator that `contextmanager` wants takes as long as a statement.
 
     Args:
         connection: of `connect`.
         guard: called before the block; a worker's holds its claim until the commit.
         is_structural: False only for what changes one issue and locks its rows itself
             (`core.postgres`); on SQLite all writes exclude each other.
+        finish: called after the block, before the commit.
+
+    Raises:
+        DatabaseBusyError, DatabaseFullError, DatabaseFailedError, DatabaseUnreachableError: what
+            the database reported.
     """
-    with explained():
+
+    __slots__ = ("_connection", "_finish", "_guard", "_is_structural")
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        is_structural: bool = True,
+        guard: Guard = unguarded,
+        finish: Callable[[], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._is_structural = is_structural
+        self._guard = guard
+        self._finish = finish
+
+    def __enter__(self) -> Connection:
         try:
-            connection.begin()
-            if is_structural:
-                exclude(connection)
-            guard(connection)
-            yield connection
-            connection.commit()
-        except BaseException:
-            # A full disk rolls back by itself: a second rollback would hide the first error.
-            connection.rollback()
+            self._connection.begin()
+            if self._is_structural:
+                exclude(self._connection)
+            self._guard(self._connection)
+        except BaseException as error:
+            self._undo(error)
             raise
+        return self._connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._undo(error)
+            return
+        try:
+            if self._finish is not None:
+                self._finish()
+            self._connection.commit()
+        except BaseException as failure:
+            self._undo(failure)
+            raise
+
+    def _undo(self, error: BaseException) -> None:
+        """Roll back; a full disk has done so by itself, and its error must not be hidden."""
+        try:
+            self._connection.rollback()
+        finally:
+            named = explain(error)
+            if named is not None:
+                raise named from error
 
 
 @contextmanager
@@ -170,13 +215,15 @@ def _unwrapped() -> Iterator[None]:
     """Raise what SQLAlchemy wraps as `write` would."""
     from sqlalchemy.exc import OperationalError
 
-    with explained():
-        try:
-            yield
-        except OperationalError as error:
-            if not isinstance(error.orig, sqlite3.OperationalError):
-                raise
+    try:
+        yield
+    except OperationalError as error:
+        named = None if error.orig is None else explain(error.orig)
+        if named is not None:
+            raise named from error
+        if isinstance(error.orig, sqlite3.OperationalError):
             raise error.orig from error
+        raise
 
 
 def exclude(connection: Connection) -> None:

@@ -7,7 +7,6 @@ errors, and a hint about eviction teaches a fleet to evict live workers.
 from arcfusion.core.errors import (
     ArcFusionError,
     BadInputError,
-    BusyError,
     LostGuardError,
     NotFoundError,
     RefusedError,
@@ -152,17 +151,5 @@ class ClaimLostError(LostGuardError):
     """The claim has ended: stop working on the issue, nothing was written."""
 
 
-class QueueBusyError(BusyError):
-    """Another process kept the database locked; try again."""
-
-
 class WriteLostError(ArcFusionError):
     """The database took a write and did nothing: nothing was written."""
-
-
-class DiskFullError(ArcFusionError):
-    """The disk is full: nothing was written."""
-
-
-class DiskFailedError(ArcFusionError):
-    """The disk failed: check it, then look whether the last write is there."""

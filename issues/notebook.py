@@ -1,14 +1,13 @@
 """What an actor writes that is about no issue: what it remembers; and how it writes at all."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from types import TracebackType
 
 from arcfusion.core import store
-from arcfusion.core.errors import DatabaseBusyError, DatabaseFailedError, DatabaseFullError
+from arcfusion.core.database import Connection
 from arcfusion.core.home import Home
 from arcfusion.issues.clock import Clock
 from arcfusion.issues.config import QueueConfig
-from arcfusion.issues.errors import DiskFailedError, DiskFullError, QueueBusyError
 from arcfusion.issues.evidence import Check, EvidenceKind
 from arcfusion.issues.transaction import Transaction
 from arcfusion.issues.view import View
@@ -57,22 +56,45 @@ class Notebook(View):
         with self._write() as tx:
             memory.forget(tx, key)
 
-    @contextmanager
-    def _write(self, *, is_structural: bool = True) -> Iterator[Transaction]:
-        try:
-            with store.write(self._connection, is_structural=is_structural) as connection:
-                tx = Transaction(
-                    connection=connection, now=self.now(), actor=self.actor, session=self.session
-                )
-                yield tx
-                tx.write_events()
-        except DatabaseBusyError as error:
-            raise QueueBusyError(str(error)) from error
-        except DatabaseFullError as error:
-            raise DiskFullError(str(error)) from error
-        except DatabaseFailedError as error:
-            raise DiskFailedError from error
+    def _write(self, *, is_structural: bool = True) -> "_Write":
+        return _Write(self, is_structural=is_structural)
 
-    def _write_one(self) -> AbstractContextManager[Transaction]:
+    def _write_one(self) -> "_Write":
         """What changes one issue and locks its rows itself: such writes run beside each other."""
-        return self._write(is_structural=False)
+        return _Write(self, is_structural=False)
+
+
+class _Write:
+    """A write by the notebook's actor, with its events."""
+
+    __slots__ = ("_notebook", "_tx", "_writing")
+
+    def __init__(self, notebook: Notebook, *, is_structural: bool) -> None:
+        self._notebook = notebook
+        self._writing = store.write(
+            notebook._connection,
+            is_structural=is_structural,
+            guard=self._open,
+            finish=self._finish,
+        )
+
+    def _open(self, connection: Connection) -> None:
+        book = self._notebook
+        self._tx = Transaction(
+            connection=connection, now=book.now(), actor=book.actor, session=book.session
+        )
+
+    def _finish(self) -> None:
+        self._tx.write_events()
+
+    def __enter__(self) -> Transaction:
+        self._writing.__enter__()
+        return self._tx
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writing.__exit__(kind, error, trace)

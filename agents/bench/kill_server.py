@@ -29,11 +29,10 @@ from arcfusion.agents.bench.queue_script import (
     damage,
     fingerprint,
 )
-from arcfusion.core.errors import ArcFusionError
+from arcfusion.core.errors import ArcFusionError, DatabaseFailedError, DatabaseFullError
 from arcfusion.core.home import Home
 from arcfusion.core.lab_file import LabConnection
 from arcfusion.issues.draft import Draft
-from arcfusion.issues.errors import DiskFailedError, DiskFullError
 from arcfusion.issues.queue import Queue
 from arcfusion.issues.replay import verify
 from arcfusion.issues.states import Outcome
@@ -43,7 +42,7 @@ SEED = 23
 INSTRUCTIONS = 6
 # So few pages in memory that a transaction writes before its COMMIT.
 SMALL_CACHE = "PRAGMA cache_size=4"
-_DISK_ERRORS = (DiskFullError, DiskFailedError)
+_DISK_ERRORS = (DatabaseFullError, DatabaseFailedError)
 MAX_PAGES = 1_073_741_823
 
 

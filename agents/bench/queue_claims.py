@@ -25,7 +25,7 @@ from arcfusion.issues.view import View
 WORKERS, ISSUES, SEEDS = 64, 2_000, 5
 LOSERS, SHOTS = 8, 10  # of the command line
 ARCFUSION = Path(sys.executable).with_name("arcfusion")
-BUSY = ("QueueBusyError", "OperationalError", "DatabaseUnreachableError")
+BUSY = ("DatabaseBusyError", "OperationalError", "DatabaseUnreachableError")
 
 
 @dataclass(slots=True)

@@ -23,10 +23,10 @@ from typing import Any, TextIO
 
 from arcfusion.agents.bench import queue_raw
 from arcfusion.agents.guard import Guard
-from arcfusion.core.errors import ArcFusionError, LostGuardError
+from arcfusion.core.errors import ArcFusionError, DatabaseBusyError, LostGuardError
 from arcfusion.core.home import Home
 from arcfusion.issues.config import QueueConfig
-from arcfusion.issues.errors import NothingReadyError, QueueBusyError
+from arcfusion.issues.errors import NothingReadyError
 from arcfusion.issues.evidence import Evidence, EvidenceKind
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.queue import Queue
@@ -199,7 +199,7 @@ def _repeat(step: Callable[[], None], seconds: float) -> dict[str, object]:
         except NothingReadyError:
             elapsed_s = time.perf_counter() - begun
             return {"cycles": cycles, "busy": busy, "elapsed_s": elapsed_s}
-        except (QueueBusyError, sqlite3.OperationalError):
+        except (DatabaseBusyError, sqlite3.OperationalError):
             busy += 1
         elapsed_s = time.perf_counter() - begun
         cycles += elapsed_s < seconds

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from arcfusion.core.errors import DatabaseUnreachableError
+from arcfusion.core.errors import DatabaseBusyError, DatabaseUnreachableError
 from arcfusion.core.home import Home
 from arcfusion.issues import claims, leases
 from arcfusion.issues.claims import Workplace
 from arcfusion.issues.draft import Draft, Edge
-from arcfusion.issues.errors import ClaimLostError, NothingReadyError, QueueBusyError
+from arcfusion.issues.errors import ClaimLostError, NothingReadyError
 from arcfusion.issues.fit import Filter
 from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.queue import Queue
@@ -64,7 +64,7 @@ def test_the_passing_by_catches_a_claim_that_waits(queue, impatient):
     impatient._connection.dialect = dataclasses.replace(dialect, lock_free_rows=dialect.lock_rows)
     with ExitStack() as stack:
         open_claim(queue, stack)
-        with pytest.raises(QueueBusyError):
+        with pytest.raises(DatabaseBusyError):
             impatient.claim()
 
 
@@ -73,7 +73,7 @@ def test_a_claim_waits_for_the_last_issue_rather_than_to_say_that_none_is_ready(
     with ExitStack() as stack:
         tx = stack.enter_context(queue._write_one())
         tx.issue_row("a")
-        with pytest.raises(QueueBusyError) as caught:
+        with pytest.raises(DatabaseBusyError) as caught:
             impatient.claim()
         assert (caught.value.exit_code, caught.value.retryable) == (4, True)
     assert impatient.claim().issue_id == "a"
@@ -88,7 +88,7 @@ def test_holders_do_not_wait_for_a_structural_write_on_others(queue, impatient):
         impatient.checkpoint(held, HANDOFF)
         assert impatient.claim("b").fence == 1
         impatient.release(held, HANDOFF)
-        with pytest.raises(QueueBusyError):
+        with pytest.raises(DatabaseBusyError):
             impatient.update("b", {"priority": 1})
 
 
@@ -235,7 +235,7 @@ def check_mix(lab: Home, outputs: list[tuple[str, str]]) -> tuple[Counter[str], 
     errors = Counter[str]()
     for result in results:
         errors.update(result["errors"])
-    assert "QueueBusyError" not in errors, errors
+    assert "DatabaseBusyError" not in errors, errors
     claimed = Counter(tuple(pair) for result in results for pair in result["fences"])
     assert max(claimed.values()) == 1
     with Queue(lab, "alice") as queue:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 
 from arcfusion.agents.bench.queue_script import damage, fingerprint
+from arcfusion.core.errors import DatabaseFailedError, DatabaseFullError
 from arcfusion.issues.draft import Draft
-from arcfusion.issues.errors import DiskFailedError, DiskFullError
 
 pytestmark = pytest.mark.sqlite
 
@@ -29,7 +29,7 @@ def no_larger_files(_):
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"), [(no_more_pages, DiskFullError), (no_larger_files, DiskFailedError)]
+    ("fault", "error"), [(no_more_pages, DatabaseFullError), (no_larger_files, DatabaseFailedError)]
 )
 def test_a_write_that_the_disk_refuses_is_one_error_and_can_be_done_again(queue, fault, error):
     queue.create(Draft(title="before", id="before"))

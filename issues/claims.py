@@ -49,10 +49,12 @@ class Workplace:
 
 
 class Granted(NamedTuple):
-    """The rows of a claimed issue and of its lease."""
+    """The row of a claimed issue, and its lease."""
 
     issue: Row
-    lease: Row
+    attempt_id: str
+    duration_s: float
+    expires_at: float
     is_new: bool
 
 
@@ -187,7 +189,13 @@ def claim_one(
     held = tx.row("SELECT * FROM lease WHERE issue_id = ?", issue_id)
     mine = (tx.actor, tx.session)
     if held is not None and tx.session is not None and (held["holder"], held["session"]) == mine:
-        return Granted(tx.issue_row(issue_id), held, is_new=False)
+        return Granted(
+            tx.issue_row(issue_id),
+            held["attempt_id"],
+            held["duration_s"],
+            held["expires_at"],
+            is_new=False,
+        )
     _refuse(tx, issue_id, held)
     _refuse_unfit(tx, issue_id, wanted, room)
     raise WriteLostError  # nothing refuses it, and it was not claimed
@@ -293,10 +301,11 @@ def _grant(
         place.device,
         tx.now,
     )
-    lease = tx.write_row(
+    expires_at = tx.now + config.lease_s
+    tx.run_one(
         "INSERT INTO lease (issue_id, fence, attempt_id, holder, session, duration_s, granted_at,"
         " heartbeat_at, expires_at, gpus, gpu_memory_bytes, pool)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         issue["id"],
         fence,
         attempt_id,
@@ -305,14 +314,14 @@ def _grant(
         config.lease_s,
         tx.now,
         tx.now,
-        tx.now + config.lease_s,
+        expires_at,
         issue["needs_gpus"],
         issue["needs_gpu_memory_bytes"],
         pool,
     )
     pooled = {} if pool is None else {"pool": pool, **charged}
     _log_claim(tx, issue, config, place, pooled)
-    return Granted(issue, lease, is_new=True)
+    return Granted(issue, attempt_id, config.lease_s, expires_at, is_new=True)
 
 
 def _log_claim(

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 
-from arcfusion.core.database import Row
 from arcfusion.issues import family, graph, leases, questions
 from arcfusion.issues.errors import (
     ChildrenOpenError,
@@ -34,12 +33,11 @@ def close(
     reason: str,
     evidence: Sequence[Evidence],
     handoff: Handoff | None,
-) -> Row:
+) -> None:
     """Close the issue; its holder gives the fence, an unclaimed one is closed without.
 
     The evidence was verified before the transaction. A holder that closes again with the same
     outcome, because the answer to its first try was lost, succeeds without a second write.
-    Returns the issue's row as it is now.
 
     Raises:
         FieldError: an outcome without evidence has no reason.
@@ -53,7 +51,7 @@ def close(
     row = tx.issue_row(issue_id)
     is_closed = row["status"] == Status.CLOSED
     if is_closed and fence is not None and _closed_by_this_claim(tx, issue_id, fence, outcome):
-        return row
+        return
     if outcome not in EVIDENCED_OUTCOMES and not reason.strip():
         raise FieldError(f"an issue is closed as {outcome} with a reason")
     if fence is None:
@@ -65,7 +63,7 @@ def close(
     if has_edges and outcome is Outcome.DONE:
         _check_children(tx, issue_id)
     questions.withdraw(tx, row)
-    closed = tx.change(
+    tx.change(
         EventType.CLOSED,
         row,
         {
@@ -83,7 +81,6 @@ def close(
     if has_edges:
         graph.settle(tx, issue_id)
         family.close_finished_parents(tx, issue_id)
-    return closed
 
 
 def _encode(evidence: Sequence[Evidence]) -> str:

@@ -78,15 +78,15 @@ def end(
     Raises:
         IssueUnknownError, ClaimLostError: as `guard`.
     """
-    lease = tx.row(
-        "DELETE FROM lease WHERE issue_id = ? AND fence = ? AND holder = ? RETURNING *",
+    ended = tx.run(
+        "DELETE FROM lease WHERE issue_id = ? AND fence = ? AND holder = ?",
         holding.issue_id,
         holding.fence,
         tx.actor,
     )
-    if lease is None:
+    if ended != 1:
         raise _lost(tx, holding)
-    _close_attempt(tx, lease, outcome, error=error, handoff=handoff)
+    _close_attempt(tx, holding.issue_id, holding.fence, outcome, error=error, handoff=handoff)
 
 
 def _lost(tx: Transaction, holding: Holding) -> ClaimLostError:
@@ -184,7 +184,8 @@ def fail(
 
 def _close_attempt(
     tx: Transaction,
-    lease: Row,
+    issue_id: str,
+    fence: int,
     outcome: AttemptOutcome,
     *,
     error: str | None = None,
@@ -198,8 +199,8 @@ def _close_attempt(
         outcome,
         error,
         None if handoff is None else handoff.fit().to_json(),
-        lease["issue_id"],
-        lease["fence"],
+        issue_id,
+        fence,
     )
 
 
@@ -226,13 +227,12 @@ def sweep(tx: Transaction) -> int:
     sql = f"SELECT * FROM lease WHERE expires_at <= ? ORDER BY expires_at{free}"  # noqa: S608  # constants
     expired = tx.rows(sql, tx.now)
     for lease in expired:
-        issue = tx.issue_row(lease["issue_id"])
+        issue_id, fence = lease["issue_id"], lease["fence"]
+        issue = tx.issue_row(issue_id)
         losses = issue["losses"] + 1
         given_up = losses + issue["failures"] >= issue["max_attempts"]
-        tx.run_one(
-            "DELETE FROM lease WHERE issue_id = ? AND fence = ?", lease["issue_id"], lease["fence"]
-        )
-        _close_attempt(tx, lease, AttemptOutcome.LOST)
+        tx.run_one("DELETE FROM lease WHERE issue_id = ? AND fence = ?", issue_id, fence)
+        _close_attempt(tx, issue_id, fence, AttemptOutcome.LOST)
         tx.change(
             EventType.LOST,
             issue,
@@ -241,7 +241,7 @@ def sweep(tx: Transaction) -> int:
                 "assignee": None,
                 "losses": losses,
             },
-            fence=lease["fence"],
+            fence=fence,
             detail={"holder": lease["holder"]},
         )
     return len(expired)

@@ -7,6 +7,7 @@ the work opens its own. A call that returns has been committed; a call that rais
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from arcfusion.core.database import Connection
 from arcfusion.issues import (
     capacity,
     claims,
@@ -209,7 +210,7 @@ class Queue(Notebook):
         reason: str = "",
         evidence: Sequence[Evidence] = (),
         handoff: Handoff | None = None,
-    ) -> IssueRecord:
+    ) -> None:
         """Close an issue and set free what waited for it.
 
         Args:
@@ -227,10 +228,9 @@ class Queue(Notebook):
         # Files are hashed before the transaction: nobody waits for it.
         held = verify(outcome, evidence, root=self.home.workspace_path, checks=self._checks)
         with self._write() as tx:
-            row = closing.close(
+            closing.close(
                 tx, issue_id, fence, outcome, reason=reason, evidence=held, handoff=handoff
             )
-        return reading.with_labels(self._connection, [row])[0]
 
     # What a worker does.
 
@@ -273,13 +273,13 @@ class Queue(Notebook):
                     granted = claims.claim_next(tx, self.config, wanted, place, weights)
                 else:
                     granted = claims.claim_one(tx, issue_id, self.config, wanted, place, weights)
+                return _read_claim(tx.connection, granted)
         except NothingReadyError:
             # Who finds nothing asks again and again: it looks first, and writes only news.
             if claims.waits(self._connection, self.now(), wanted, self.config) is not None:
                 with self._write_one() as tx:
                     claims.note_waiting(tx, wanted, self.config)
             raise
-        return self._read_claim(granted)
 
     def set_capacity(
         self, pool: str, *, gpus: int | None = None, gpu_memory_bytes: int | None = None
@@ -363,18 +363,19 @@ class Queue(Notebook):
         with self._write() as tx:
             return importing.import_all(tx, documents, memories, pools, is_same=is_same)
 
-    def _read_claim(self, granted: claims.Granted) -> Claim:
-        issue, lease, is_new = granted
-        is_first = is_new and issue["attempts"] == 1
-        return Claim(
-            issue=reading.with_labels(self._connection, [issue])[0],
-            fence=lease["fence"],
-            attempt_id=lease["attempt_id"],
-            lease_s=lease["duration_s"],
-            lease_expires_at=to_datetime(lease["expires_at"]),
-            last_handoff=None if is_first else leases.last_handoff(self._connection, issue["id"]),
-            history=summarise(self._connection, issue["id"], issue["attempts"]),
-        )
+
+def _read_claim(connection: Connection, granted: claims.Granted) -> Claim:
+    issue = granted.issue
+    is_first = granted.is_new and issue["attempts"] == 1
+    return Claim(
+        issue=reading.with_labels(connection, [issue])[0],
+        fence=issue["fence"],
+        attempt_id=granted.attempt_id,
+        lease_s=granted.duration_s,
+        lease_expires_at=to_datetime(granted.expires_at),
+        last_handoff=None if is_first else leases.last_handoff(connection, issue["id"]),
+        history=summarise(connection, issue["id"], issue["attempts"]),
+    )
 
 
 def _read_target(target: Holding | str) -> tuple[str, int | None]:

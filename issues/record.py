@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from arcfusion.core.database import Row as DatabaseRow
@@ -165,7 +166,7 @@ class EdgeRecord:
 
 def read_issue(row: DatabaseRow, labels: Sequence[str]) -> IssueRecord:
     """Return the record of a row of the table `issue`."""
-    # By position: a row looks a name up by comparing it with each of its names.
+    # Not by name: a row looks a name up by comparing it with each of its names.
     fields: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
     skills, evidence, outcome = fields["needs_skills"], fields["evidence"], fields["outcome"]
     fields["status"] = Status(fields["status"])
@@ -184,13 +185,14 @@ def read_issue(row: DatabaseRow, labels: Sequence[str]) -> IssueRecord:
             fields[name] = to_datetime(fields[name])
     fields["outcome"] = None if outcome is None else Outcome(outcome)
     fields["evidence"] = () if evidence == "[]" else _read_evidence(evidence)
-    return IssueRecord._make([fields[name] for name in IssueRecord._fields])
+    return IssueRecord._make(_ordered(fields))
 
 
 def _read_evidence(text: str) -> tuple[Evidence, ...]:
     return tuple(Evidence.from_json(item) for item in json.loads(text))
 
 
+_ordered = itemgetter(*IssueRecord._fields)
 _TIMES = ("not_before", "due_at", "created_at", "updated_at", "started_at", "closed_at")
 
 Row = TypeVar("Row", bound=Slotted)

@@ -123,7 +123,7 @@ class Transaction:
         *,
         fence: int | None = None,
         detail: Mapping[str, object] | None = None,
-    ) -> Row:
+    ) -> None:
         """Set columns of the issue whose row was read in this transaction, and log the event.
 
         Args:
@@ -133,22 +133,20 @@ class Transaction:
             fence: the holder's; the update matches it again.
             detail: what else belongs into the event's `after`.
 
-        Returns:
-            The row as it is now.
-
         Raises:
             ClaimLostError: the fence is not the issue's any more.
         """
         assignments = ", ".join(f"{name} = ?" for name in changes)
-        changed = self.row(
+        # Without RETURNING, which costs as much as three such updates.
+        changed = self.run(
             f"UPDATE issue SET {assignments}, updated_at = ?, revision = revision + 1"  # noqa: S608  # names from the code
-            " WHERE id = ? AND fence = ? RETURNING *",
+            " WHERE id = ? AND fence = ?",
             *changes.values(),
             self.now,
             row["id"],
             row["fence"] if fence is None else fence,
         )
-        if changed is None:
+        if changed != 1:
             raise ClaimLostError
         self.log(
             event,
@@ -157,7 +155,6 @@ class Transaction:
             before={name: row[name] for name in changes},
             after={**changes, **(detail or {})},
         )
-        return changed
 
 
 _encode = json.JSONEncoder(sort_keys=True).encode

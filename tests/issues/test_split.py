@@ -44,7 +44,7 @@ def after(queue, issue):
 
 
 def done(queue, issue):
-    return queue.close(issue.id, Outcome.DONE, evidence=WORKED)
+    queue.close(issue.id, Outcome.DONE, evidence=WORKED)
 
 
 def ready_titles(queue):

@@ -186,7 +186,8 @@ def close(
     items = [Evidence.parse(text) for text in evidence or ()]
     target = issue_id if fence is None else _token(issue_id, fence)
     with open_queue(actor) as queue:
-        issue = queue.close(target, ended, reason=reason, evidence=items)
+        queue.close(target, ended, reason=reason, evidence=items)
+        issue = queue.fetch(issue_id)
     _print(issue, f"closed as {ended}", as_json=json)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     Verify = Callable[[EngineConnection], None]
 
-SCHEMA_HEAD = "0005"
+SCHEMA_HEAD = "0006"
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Looks in the open transaction whether its writer may still write, and raises when not.
 Guard = Callable[[Connection], None]

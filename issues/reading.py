@@ -236,7 +236,10 @@ def comments(connection: Connection, issue_id: str) -> "tuple[CommentRecord, ...
 def events(
     connection: Connection, *, issue_id: str | None, after_seq: int, limit: int
 ) -> "list[EventRecord]":
-    """Return events in order, of one issue or of all, beginning after a number."""
+    """Return events in order, of one issue or of all, beginning after a number.
+
+    There is no index by issue, which every write would pay for: the log is read to its end.
+    """
     from arcfusion.issues.history import EventRecord
 
     term, values = ("1 = 1", ()) if issue_id is None else ("issue_id = ?", (issue_id,))

@@ -183,8 +183,6 @@ class Attempt(SQLModel, table=True):
 class Event(SQLModel, table=True):
     """One write, numbered without gaps; `before` and `after` hold the fields that it changed."""
 
-    __table_args__ = (Index("ix_event_issue_id", "issue_id", "seq"),)
-
     seq: int | None = Field(default=None, primary_key=True)
     issue_id: str | None = Field(default=None, sa_type=Text)
     type: str = Field(sa_type=Text)

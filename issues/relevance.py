@@ -91,19 +91,26 @@ def rank(passages: Sequence[Passage], query: str, limit: int) -> list[str]:
 
 def _score(passages: Sequence[Passage], stems: Sequence[str], limit: int) -> dict[int, float]:
     """Return the score of the best `limit` passages by their place."""
-    parts = [f"{key} {text}\n".casefold() for key, text, _ in passages]
-    whole = "".join(parts)
+    parts = [f"{key} {text}\n" for key, text, _ in passages]
+    joined = "".join(parts)
+    whole = joined.casefold()
+    if len(whole) != len(joined):  # a letter became two: each part has its own new length
+        parts = [part.casefold() for part in parts]
     ends = list(accumulate(map(len, parts)))
     average = len(whole) / max(1, len(parts))
-    found = {name: list(islice(_find(whole, name), MAX_HITS)) for name in stems}
-    weights = {name: _weight(len(parts), _estimate(found[name], whole, parts)) for name in stems}
+    hits = {name: list(islice(_find(whole, name), MAX_HITS)) for name in stems}
+    found = {name: Counter(bisect_right(ends, at) for at in hits[name]) for name in stems}
+    weights = {
+        name: _weight(len(parts), _estimate(len(found[name]), hits[name], len(whole)))
+        for name in stems
+    }
     scores: dict[int, float] = defaultdict(float)
     left = []
-    for name in sorted(stems, key=lambda name: len(found[name])):
-        if len(found[name]) == MAX_HITS and len(scores) >= limit:
+    for name in sorted(stems, key=lambda name: len(hits[name])):
+        if len(hits[name]) == MAX_HITS and len(scores) >= limit:
             left.append(name)
             continue
-        for place, number in Counter(bisect_right(ends, at) for at in found[name]).items():
+        for place, number in found[name].items():
             scores[place] += weights[name] * _saturate(number, len(parts[place]) / average)
     best = nlargest(limit, scores, key=lambda place: (scores[place], passages[place][2]))
     refined = {place: scores[place] for place in best}
@@ -114,11 +121,9 @@ def _score(passages: Sequence[Passage], stems: Sequence[str], limit: int) -> dic
     return refined
 
 
-def _estimate(hits: Sequence[int], whole: str, parts: Sequence[str]) -> int:
+def _estimate(having: int, hits: Sequence[int], length: int) -> float:
     """Return how many parts hold the word; where the search ended early, as many in the rest."""
-    if len(hits) < MAX_HITS:
-        return len(hits)
-    return min(len(parts), len(hits) * len(whole) // max(1, hits[-1]))
+    return having if len(hits) < MAX_HITS else having * length / max(1, hits[-1])
 
 
 def _find(whole: str, name: str) -> Iterator[int]:
@@ -132,7 +137,9 @@ def _find(whole: str, name: str) -> Iterator[int]:
         at = whole.find(name, at + len(name))
 
 
-def _weight(number: int, having: int) -> float:
+def _weight(number: int, having: float) -> float:
+    """Return what a word counts that so many of the parts have; more than 0."""
+    having = min(having, number)
     return log(1 + (number - having + 0.5) / (having + 0.5))
 
 

@@ -45,10 +45,10 @@ class LabConnection(sqlite3.Connection):
         self.writer_lock = WriterLock(path.with_name(LOCK_NAME))
 
     def plain(self, sql: str, parameters: Parameters = (), /) -> Iterator[tuple[Any, ...]]:
-        """Yield rows without names."""
+        """Return rows without names."""
         cursor = self.cursor()
         cursor.row_factory = None
-        yield from cursor.execute(sql, parameters)
+        return cursor.execute(sql, parameters)
 
     def begin(self, *, read_only: bool = False) -> None:
         """Open a transaction; a writer waits for its turn."""

@@ -8,7 +8,7 @@ id without a foreign key: those tables belong to other folders.
 
 from typing import ClassVar
 
-from sqlmodel import Field, SQLModel, UniqueConstraint
+from sqlmodel import Field, Index, SQLModel, UniqueConstraint
 
 
 class ProtocolRecord(SQLModel, table=True):
@@ -134,10 +134,11 @@ class Insight(SQLModel, table=True):
     """A comparison made into a scoped claim."""
 
     __tablename__: ClassVar[str] = "insight"
+    __table_args__ = (Index("ix_insight_status", "status", "updated_at"),)
 
     id: str = Field(primary_key=True)
     claim: str
-    status: str = Field(default="open", index=True)
+    status: str = Field(default="open")
     protocol_key: str = Field(foreign_key="protocol.key", index=True)
     scope: str
     baseline_fingerprint: str
@@ -153,7 +154,7 @@ class Insight(SQLModel, table=True):
     related: str = "[]"
     comparison_id: str = Field(foreign_key="comparison.id")
     issue_id: str | None = Field(default=None, index=True)
-    created_at: float
+    created_at: float = Field(index=True)
     updated_at: float
 
 

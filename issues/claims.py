@@ -28,8 +28,8 @@ from arcfusion.issues.errors import (
 )
 from arcfusion.issues.fit import (
     Filter,
-    describe,
     explain_full,
+    explain_nothing,
     explain_unfit,
     find_passed,
     find_waiting,
@@ -102,7 +102,7 @@ def claim_next(
     room = _enter(tx, config, wanted, None)
     row = _take_next(tx, wanted, room, weights)
     if row is None:
-        raise NothingReadyError(_nothing_ready(tx, wanted, room))
+        raise NothingReadyError(explain_nothing(tx, wanted, room))
     return _grant(tx, row, config, place, wanted.pool, _charge(tx, wanted, room, row, weights))
 
 
@@ -189,13 +189,8 @@ def claim_one(
     held = tx.row("SELECT * FROM lease WHERE issue_id = ?", issue_id)
     mine = (tx.actor, tx.session)
     if held is not None and tx.session is not None and (held["holder"], held["session"]) == mine:
-        return Granted(
-            tx.issue_row(issue_id),
-            held["attempt_id"],
-            held["duration_s"],
-            held["expires_at"],
-            is_new=False,
-        )
+        attempt_id, duration_s, end = (held[n] for n in ("attempt_id", "duration_s", "expires_at"))
+        return Granted(tx.issue_row(issue_id), attempt_id, duration_s, end, is_new=False)
     _refuse(tx, issue_id, held)
     _refuse_unfit(tx, issue_id, wanted, room)
     raise WriteLostError  # nothing refuses it, and it was not claimed
@@ -395,12 +390,3 @@ def _refuse_unfit(tx: Transaction, issue_id: str, wanted: Filter, room: Room | N
     reasons = explain_full(issue, room)
     if reasons:
         raise PoolFullError(f"issue {issue_id!r} can not be had now: {'; '.join(reasons)}")
-
-
-def _nothing_ready(tx: Transaction, wanted: Filter, room: Room | None) -> str:
-    some = f"SELECT 1 FROM issue WHERE {READY} AND not_before <= ? LIMIT 1000"  # noqa: S608  # constants
-    row = tx.row(f"SELECT count(*) FROM ({some}) AS found", tx.now)  # noqa: S608  # constants
-    assert row is not None
-    if row[0] == 0:
-        return "no issue is ready: `arcfusion issue blocked` shows what the open ones wait for"
-    return f"{row[0]} issues are ready and none fits: {describe(wanted, room)}"

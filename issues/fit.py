@@ -210,3 +210,13 @@ def _source(offered: int | None, limit: int, room: Room | None) -> str:
     if room is None or offered == limit:
         return "the worker offers"
     return f"the pool {room.pool!r} has"
+
+
+def explain_nothing(tx: Transaction, wanted: Filter, room: Room | None) -> str:
+    """Return in words why a claim found nothing."""
+    some = f"SELECT 1 FROM issue WHERE {READY} AND not_before <= ? LIMIT 1000"  # noqa: S608  # constants
+    row = tx.row(f"SELECT count(*) FROM ({some}) AS found", tx.now)  # noqa: S608  # constants
+    assert row is not None
+    if row[0] == 0:
+        return "no issue is ready: `arcfusion issue blocked` shows what the open ones wait for"
+    return f"{row[0]} issues are ready and none fits: {describe(wanted, room)}"

@@ -3,41 +3,35 @@
 import signal
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.options import Parallel, Sandbox, Seed
 from arcfusion.agents.cli.output import Actor, Json, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Group, Option
 from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
     from arcfusion.agents.worker import WorkerSettings
 
-app = typer.Typer(no_args_is_help=True, help="Agents that work on the issues.")
+app = Group(help="Agents that work on the issues.")
 
 ROLES = ("worker",)
 
 
-@app.callback()
-def _group() -> None:
-    """Agents that work on the issues."""
-
-
 @app.command("run")
 def run(
-    role: Annotated[str, typer.Option("--role", help="What it does: worker.")] = "worker",
-    once: Annotated[bool, typer.Option("--once", help="Stop after one issue.")] = False,
+    role: Annotated[str, Option("--role", help="What it does: worker.")] = "worker",
+    once: Annotated[bool, Option("--once", help="Stop after one issue.")] = False,
     max_issues: Annotated[
-        int | None, typer.Option("--max-issues", min=1, help="Stop after so many issues.")
+        int | None, Option("--max-issues", min=1, help="Stop after so many issues.")
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", help="Claim only issues with this label. Default: agent-safe."),
+        Option("--label", help="Claim only issues with this label. Default: agent-safe."),
     ] = None,
     seed: Seed = 0,
     parallel: Parallel = None,
     sandbox: Sandbox = None,
     pool: Annotated[
-        str | None, typer.Option("--pool", help="Whose GPUs are taken. Default: this host's name.")
+        str | None, Option("--pool", help="Whose GPUs are taken. Default: this host's name.")
     ] = None,
     actor: Actor = None,
     json: Json = False,

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Group
 from arcfusion.core.database import Connection
 from arcfusion.core.errors import HomeNotFoundError
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from arcfusion.core.library.catalog import Entry
     from arcfusion.core.spec import ArchSpec
 
-app = typer.Typer(help="Presets, known engines and saved architectures.", no_args_is_help=True)
+app = Group(help="Presets, known engines and saved architectures.")
 
 
 @app.command("list")
@@ -37,7 +36,7 @@ def list_architectures(json: Json = False) -> None:
 @app.command("show")
 def show(
     name: Annotated[
-        str, typer.Argument(help="A preset, an engine, a saved name or id, or a spec (.yaml).")
+        str, Argument(help="A preset, an engine, a saved name or id, or a spec (.yaml).")
     ],
     json: Json = False,
 ) -> None:

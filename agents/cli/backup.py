@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace an older copy.")] = False,
+    file: Annotated[Path, Argument(metavar="FILE", help="Where the copy goes.")],
+    force: Annotated[bool, Option("--force", help="Replace an older copy.")] = False,
     json: Json = False,
 ) -> None:
     """Copy the lab's database to FILE and check the copy; `arcfusion restore` reads it back."""

@@ -3,20 +3,19 @@
 import importlib
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 from arcfusion.core.errors import BadInputError, ExitCode
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Which part: loop, queue.")],
+    name: Annotated[str, Argument(help="Which part: loop, queue.")],
     json: Json = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="The short version that the test suite runs.")
+        bool, Option("--quick", help="The short version that the test suite runs.")
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="Only this group of rows; repeatable.")
+        list[str] | None, Option("--only", help="Only this group of rows; repeatable.")
     ] = None,
 ) -> None:
     """Run a part's proofs; exit 0 when every bar holds, 5 when one does not."""
@@ -51,4 +50,4 @@ def command(
         ]  # fmt: skip
         print_text(format_table(["row", "value", "unit", "bar", "holds", "detail"], cells))
     if not all(row.holds for row in rows):
-        raise typer.Exit(ExitCode.REFUSED)
+        raise SystemExit(ExitCode.REFUSED)

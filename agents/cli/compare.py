@@ -3,8 +3,6 @@
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from arcfusion.agents.cli.options import (
     TARGET_HELP,
     Layers,
@@ -15,6 +13,7 @@ from arcfusion.agents.cli.options import (
     Width,
 )
 from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 from arcfusion.core.errors import BadInputError, ExitCode
 from arcfusion.core.home import Home
 
@@ -23,12 +22,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    baseline: Annotated[str, typer.Argument(help=TARGET_HELP)],
-    candidate: Annotated[str, typer.Argument(help="What is compared with the baseline.")],
+    baseline: Annotated[str, Argument(help=TARGET_HELP)],
+    candidate: Annotated[str, Argument(help="What is compared with the baseline.")],
     protocol: Protocol = "smoke",
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=2, max=64, help="How many paired seeds.")
-    ] = 4,
+    seeds: Annotated[int, Option("--seeds", min=2, max=64, help="How many paired seeds.")] = 4,
     seed: Seed = 0,
     d_model: Width = None,
     layers: Layers = None,
@@ -69,7 +66,7 @@ def command(
     else:
         _print(document, first.name, second.name, failed)
     if failed:
-        raise typer.Exit(ExitCode.REFUSED)
+        raise SystemExit(ExitCode.REFUSED)
 
 
 def _compare(

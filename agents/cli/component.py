@@ -4,14 +4,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Group
 
 if TYPE_CHECKING:
     from arcfusion.core.library.record import Record
 
-app = typer.Typer(help="The parts that architectures are made of.", no_args_is_help=True)
+app = Group(help="The parts that architectures are made of.")
 
 
 @app.command("list")
@@ -31,7 +30,7 @@ def list_components(json: Json = False) -> None:
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="A component's name, such as mamba1.")],
+    name: Annotated[str, Argument(help="A component's name, such as mamba1.")],
     json: Json = False,
 ) -> None:
     """Show a component: ports, options, source, and what it is known to go with."""

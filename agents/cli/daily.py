@@ -3,11 +3,10 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.hypotheses import NOTHING_YET as NO_HYPOTHESIS
 from arcfusion.agents.cli.leaderboard import NOTHING_YET, format_rows, shorten
 from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.parameter import Option
 from arcfusion.core.home import Home
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ NAME_WIDTH = 17
 def command(
     key: Annotated[
         str | None,
-        typer.Option("--key", help="This comparability key. Default: that of the latest run."),
+        Option("--key", help="This comparability key. Default: that of the latest run."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Group
 
-app = typer.Typer(help="The texts that models are trained on.", no_args_is_help=True)
+app = Group(help="The texts that models are trained on.")
 
 
 @app.command("list")
@@ -37,7 +36,7 @@ def list_corpora(json: Json = False) -> None:
 
 @app.command("fetch")
 def fetch(
-    name: Annotated[str, typer.Argument(help="A corpus, or the path of a .txt or .parquet file.")],
+    name: Annotated[str, Argument(help="A corpus, or the path of a .txt or .parquet file.")],
     json: Json = False,
 ) -> None:
     """Read a text, downloading it into the lab's cache when it is not there yet."""

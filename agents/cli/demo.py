@@ -4,20 +4,19 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.agent import worker_settings
 from arcfusion.agents.cli.daily import show
 from arcfusion.agents.cli.options import Parallel, Sandbox, Seed
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Option
 
 
 def command(
     directory: Annotated[
-        Path | None, typer.Option("--home", help="An empty directory. Default: a temporary one.")
+        Path | None, Option("--home", help="An empty directory. Default: a temporary one.")
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option("--plan", help="The issues. Default: the project's backlog.")
+        Path | None, Option("--plan", help="The issues. Default: the project's backlog.")
     ] = None,
     seed: Seed = 0,
     parallel: Parallel = None,
@@ -58,4 +57,4 @@ def command(
         print_text(f"Handoff: {place / 'HANDOFF.md'}")
         print_text(f"\n{len(result.report.closed)} issues closed in {result.seconds:.0f} s")
     if len(result.report.closed) < N_ISSUES:
-        raise typer.Exit(1)
+        raise SystemExit(1)

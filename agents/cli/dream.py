@@ -3,9 +3,8 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 from arcfusion.core.database import Connection
 
 if TYPE_CHECKING:
@@ -14,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def command(
-    strategy: Annotated[str, typer.Argument(help="random, greedy, mutate or crossover.")],
-    seed: Annotated[int, typer.Option("--seed", help="Of all choices.")] = 0,
-    n: Annotated[int, typer.Option("--n", "-n", help="How many to look for.")] = 1,
+    strategy: Annotated[str, Argument(help="random, greedy, mutate or crossover.")],
+    seed: Annotated[int, Option("--seed", help="Of all choices.")] = 0,
+    n: Annotated[int, Option("--n", "-n", help="How many to look for.")] = 1,
     parent: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--parent",
             help="A spec, preset, engine or saved architecture; may be repeated. "
             "Default: all engines.",
         ),
     ] = None,
-    d_model: Annotated[int, typer.Option("--d-model", min=1, help="Width.")] = 64,
-    max_layers: Annotated[int, typer.Option("--max-layers", min=1, help="Largest depth.")] = 8,
+    d_model: Annotated[int, Option("--d-model", min=1, help="Width.")] = 64,
+    max_layers: Annotated[int, Option("--max-layers", min=1, help="Largest depth.")] = 8,
     save: Annotated[
-        bool, typer.Option("--save", help="Write recipe and architecture into the lab.")
+        bool, Option("--save", help="Write recipe and architecture into the lab.")
     ] = False,
     json: Json = False,
 ) -> None:

@@ -4,15 +4,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Group, Option
 from arcfusion.core.errors import RefusedError
 
 if TYPE_CHECKING:
     from arcfusion.experiments.gates import GateReport
 
-app = typer.Typer(help="Check a model before anything is trained on it.", no_args_is_help=True)
+app = Group(help="Check a model before anything is trained on it.")
 
 
 class GateRefusedError(RefusedError):
@@ -35,26 +34,26 @@ def list_gates(json: Json = False) -> None:
 @app.command("run")
 def run(
     target: Annotated[
-        str, typer.Argument(help="A model file (.py), a spec (.yaml), a preset or an engine.")
+        str, Argument(help="A model file (.py), a spec (.yaml), a preset or an engine.")
     ],
     vocab_size: Annotated[
-        int | None, typer.Option("--vocab-size", min=2, help="Default: its own, else 256.")
+        int | None, Option("--vocab-size", min=2, help="Default: its own, else 256.")
     ] = None,
     d_model: Annotated[
         int | None,
-        typer.Option("--d-model", min=1, help="Width. Default: its own, else 64."),
+        Option("--d-model", min=1, help="Width. Default: its own, else 64."),
     ] = None,
     layers: Annotated[
         int | None,
-        typer.Option("--layers", min=1, help="Depth. Default: its own, else 4."),
+        Option("--layers", min=1, help="Depth. Default: its own, else 4."),
     ] = None,
     gate: Annotated[
-        list[str] | None, typer.Option("--gate", help="Only this gate; may be repeated.")
+        list[str] | None, Option("--gate", help="Only this gate; may be repeated.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of ids, noise and weights.")] = 0,
+    seed: Annotated[int, Option("--seed", help="Of ids, noise and weights.")] = 0,
     sandbox: Annotated[
         str | None,
-        typer.Option("--sandbox", help="Weakest sandbox for a model file: none, weak, good."),
+        Option("--sandbox", help="Weakest sandbox for a model file: none, weak, good."),
     ] = None,
     json: Json = False,
 ) -> None:

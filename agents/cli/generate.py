@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 from arcfusion.core.errors import BadInputError
 
 
@@ -15,19 +14,19 @@ class OutputFileError(BadInputError):
 
 def command(
     target: Annotated[
-        str, typer.Argument(help="A spec (.yaml), a preset, an engine or a saved architecture.")
+        str, Argument(help="A spec (.yaml), a preset, an engine or a saved architecture.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write here. Default: print it.")
+        Path | None, Option("--output", "-o", help="Write here. Default: print it.")
     ] = None,
     vocab_size: Annotated[
-        int | None, typer.Option("--vocab-size", min=2, help="Default: the target's own.")
+        int | None, Option("--vocab-size", min=2, help="Default: the target's own.")
     ] = None,
     d_model: Annotated[
-        int | None, typer.Option("--d-model", min=1, help="Width. Default: the target's own.")
+        int | None, Option("--d-model", min=1, help="Width. Default: the target's own.")
     ] = None,
     layers: Annotated[
-        int | None, typer.Option("--layers", min=1, help="Depth. Default: the target's own.")
+        int | None, Option("--layers", min=1, help="Depth. Default: the target's own.")
     ] = None,
     json: Json = False,
 ) -> None:

@@ -3,18 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.parameter import Option
 
 
 def command(
     output: Annotated[
-        Path | None, typer.Option("--output", help="Where to. Default: HANDOFF.md beside the lab.")
+        Path | None, Option("--output", help="Where to. Default: HANDOFF.md beside the lab.")
     ] = None,
     repository: Annotated[
         Path | None,
-        typer.Option("--repository", help="Write ArcFusion's own, in this checkout of it."),
+        Option("--repository", help="Write ArcFusion's own, in this checkout of it."),
     ] = None,
     json: Json = False,
 ) -> None:

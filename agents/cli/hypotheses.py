@@ -2,29 +2,17 @@
 
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, print_json, print_text
-from arcfusion.core.errors import BadInputError
+from arcfusion.agents.cli.parameter import Group, Option
 
-app = typer.Typer(help="The next experiments, each falsifiable.", invoke_without_command=True)
+app = Group(help="The next experiments, each falsifiable.", default="list")
 
 NOTHING_YET = "no hypothesis yet: a worker proposes some after its first comparison"
 
 
-@app.callback()
-def _list_by_default(context: typer.Context, json: Json = False) -> None:
-    if context.invoked_subcommand is None:
-        list_(json=json)
-    elif json:
-        raise BadInputError(f"put --json after {context.invoked_subcommand!r}")
-
-
 @app.command("list")
 def list_(
-    everything: Annotated[
-        bool, typer.Option("--all", help="Confirmed and refuted ones too.")
-    ] = False,
+    everything: Annotated[bool, Option("--all", help="Confirmed and refuted ones too.")] = False,
     json: Json = False,
 ) -> None:
     """List the hypotheses, the most urgent first."""

@@ -2,32 +2,20 @@
 
 from typing import Annotated, Literal
 
-import typer
-
 from arcfusion.agents.cli.output import Json, print_json, print_text
-from arcfusion.core.errors import BadInputError
+from arcfusion.agents.cli.parameter import Argument, Group, Option
 
-app = typer.Typer(
-    help="What was found: scoped claims with their runs.", invoke_without_command=True
-)
-
-
-@app.callback()
-def _list_by_default(context: typer.Context, json: Json = False) -> None:
-    if context.invoked_subcommand is None:
-        list_(json=json)
-    elif json:
-        raise BadInputError(f"put --json after {context.invoked_subcommand!r}")
+app = Group(help="What was found: scoped claims with their runs.", default="list")
 
 
 @app.command("list")
 def list_(
     key: Annotated[
-        str | None, typer.Option("--key", help="Only claims under this comparability key.")
+        str | None, Option("--key", help="Only claims under this comparability key.")
     ] = None,
     status: Annotated[
         Literal["open", "replicated", "contradicted", "refuted"] | None,
-        typer.Option("--status", help="Only this status."),
+        Option("--status", help="Only this status."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -50,9 +38,9 @@ def list_(
         print_text(f"{insight.id}  {insight.status}  {insight.claim}")
 
 
-@app.command()
+@app.command("show")
 def show(
-    insight_id: Annotated[str, typer.Argument(help="The insight's id.")], json: Json = False
+    insight_id: Annotated[str, Argument(help="The insight's id.")], json: Json = False
 ) -> None:
     """Show one insight with its scope and run ids."""
     from arcfusion.core import store

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_text
+from arcfusion.agents.cli.parameter import Option
 
 if TYPE_CHECKING:
     from arcfusion.experiments.leaderboard import Leaderboard, Row
@@ -16,11 +15,11 @@ NOTHING_YET = "no completed run yet: `arcfusion agent run --role worker --once` 
 
 def command(
     key: Annotated[
-        str | None, typer.Option("--key", help="Only this comparability key. Default: all keys.")
+        str | None, Option("--key", help="Only this comparability key. Default: all keys.")
     ] = None,
     sort: Annotated[
         Literal["bpb", "time", "efficiency"],
-        typer.Option("--sort", help="By bits per byte, training time, or PPL x sqrt(time/300 s)."),
+        Option("--sort", help="By bits per byte, training time, or PPL x sqrt(time/300 s)."),
     ] = "bpb",
     json: Json = False,
 ) -> None:

@@ -2,24 +2,24 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from arcfusion.agents.cli.parameter import Option
 
 if TYPE_CHECKING:
     from arcfusion.issues.config import QueueConfig
 
 TARGET_HELP = "Model file (.py), spec (.yaml), preset, engine or saved name."
 
-Protocol = Annotated[str, typer.Option("--protocol", help="A protocol's name or YAML file.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the (first) training.")]
-Width = Annotated[int | None, typer.Option("--d-model", min=1, help="Width. Default: its own.")]
-Layers = Annotated[int | None, typer.Option("--layers", min=1, help="Layers. Default: its own.")]
+Protocol = Annotated[str, Option("--protocol", help="A protocol's name or YAML file.")]
+Seed = Annotated[int, Option("--seed", min=0, help="Seed of the (first) training.")]
+Width = Annotated[int | None, Option("--d-model", min=1, help="Width. Default: its own.")]
+Layers = Annotated[int | None, Option("--layers", min=1, help="Layers. Default: its own.")]
 Parallel = Annotated[
     int | None,
-    typer.Option("--parallel", min=1, max=64, help="Trainings at the same time."),
+    Option("--parallel", min=1, max=64, help="Trainings at the same time."),
 ]
 Sandbox = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--sandbox",
         help="The weakest sandbox allowed: good, weak, none. Default: ARCFUSION_SANDBOX.",
     ),

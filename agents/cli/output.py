@@ -5,16 +5,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-import typer
-
+from arcfusion.agents.cli.parameter import Option
 from arcfusion.core.errors import ArcFusionError
 
 SCHEMA_VERSION = 1
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON document.")]
 Actor = Annotated[
     str | None,
-    typer.Option("--actor", help="Who is acting. Default: ARCFUSION_ACTOR or the login."),
+    Option("--actor", help="Who is acting. Default: ARCFUSION_ACTOR or the login."),
 ]
 
 

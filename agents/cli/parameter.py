@@ -1,77 +1,98 @@
-"""How a command reads its words: typer's own way, without pydantic for words that need none.
+"""How a command declares its words, and a group its verbs, without the parser.
 
-Typer builds a pydantic adapter for each parameter that has a value. Importing pydantic costs a
-verb of the queue as much as all the rest of it, and a text or a whole number comes out of the
-adapter as it went in. So these pass at once, and all else (other types, numbers out of range, words
-that are no number) goes to typer, which has the only rules and the only messages.
+Importing typer costs a verb of the queue as much as all the rest of it. So these stand in its
+place: `plain` reads most lines by them alone, and `typed` hands them to typer for all the others.
 """
 
-from typing import Any, Self
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
-import typer.core
-
-MAX_DIGITS = 18
-
-
-class Reader:
-    """The conversion of one parameter, in the place of typer's own, which it falls back to."""
-
-    def __init__(self, parameter: Any) -> None:  # noqa: ANN401  # typer's class is private
-        descriptor = parameter.type_descriptor
-        self._info = descriptor.parameter_info
-        self._kind = descriptor.annotation if self._info.parser is None else None
-        self._build = parameter.get_runtime_param
-
-    def __call__(self) -> Self:
-        """Be the result as well as the function: typer asks the parameter for it."""
-        return self
-
-    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ANN401  # as typer calls it
-        """Return the parameter's value for what stood on the command line, or its default."""
-        if value is None:
-            return () if param.multiple or param.nargs == -1 else None
-        if self._kind is str and isinstance(value, str):
-            return value
-        if self._kind == list[str] and isinstance(value, list | tuple):
-            return list(value)
-        if self._kind is int:
-            number = _whole_number(value)
-            if number is not None and self._is_in_range(number):
-                return number
-        return self._build().coerce(value, param=param, ctx=ctx)
-
-    def _is_in_range(self, number: int) -> bool:
-        low, high = self._info.min, self._info.max
-        return (low is None or low <= number) and (high is None or number <= high)
+Command = Callable[..., None]
+SomeCommand = TypeVar("SomeCommand", bound=Command)
 
 
-def _whole_number(value: object) -> int | None:
-    """Return the number of plain digits; None for whatever else may be one."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    is_plain = isinstance(value, str) and value.isascii() and value.isdigit()
-    return int(str(value)) if is_plain and len(str(value)) <= MAX_DIGITS else None
+class Argument(NamedTuple):
+    """A word that is known by its place."""
+
+    help: str
+    metavar: str | None = None
 
 
-def _lighten(parameters: list[Any]) -> list[Any]:
-    """Give each parameter its reader, once."""
-    for parameter in parameters:
-        if not isinstance(parameter.get_runtime_param, Reader):
-            parameter.get_runtime_param = Reader(parameter)
-    return parameters
+class Option:
+    """What follows a flag, or a flag alone when its parameter is a bool; numbers have bounds."""
+
+    __slots__ = ("flags", "help", "max", "min")
+
+    def __init__(
+        self,
+        *flags: str,
+        help: str,  # noqa: A002  # as typer spells them
+        min: int | None = None,  # noqa: A002
+        max: int | None = None,  # noqa: A002
+    ) -> None:
+        self.flags = flags
+        self.help = help
+        self.min = min
+        self.max = max
 
 
-class Command(typer.core.TyperCommand):
-    """A command whose plain words are read without pydantic."""
+class Parameter(NamedTuple):
+    """One parameter of a command: its type without the declaration, and the declaration."""
 
-    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  # as typer has it
-        """Return the parameters, `--help` among them."""
-        return _lighten(super().get_params(ctx))
+    name: str
+    kind: Any
+    declaration: Argument | Option
+    is_required: bool
 
 
-class Group(typer.core.TyperGroup):
-    """A group whose own options are read so."""
+def list_parameters(command: Command) -> list[Parameter]:
+    """Return the parameters of a command, each of which is annotated with its declaration."""
+    annotations = [item for item in command.__annotations__.items() if item[0] != "return"]
+    n_required = len(annotations) - len(command.__defaults__ or ())
+    return [
+        Parameter(name, annotation.__origin__, annotation.__metadata__[0], place < n_required)
+        for place, (name, annotation) in enumerate(annotations)
+    ]
 
-    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  # as typer has it
-        """Return the parameters, `--help` among them."""
-        return _lighten(super().get_params(ctx))
+
+class Group:
+    """Commands and groups by the verb that names them.
+
+    Args:
+        help: what the group is about, in a line.
+        places: `module:name` of verbs that are loaded when they are asked for.
+        default: the verb that runs when none is named; it has `--json` and needs nothing.
+        version: what `--version` prints.
+    """
+
+    def __init__(
+        self,
+        *,
+        help: str,  # noqa: A002  # as typer spells it
+        places: Mapping[str, str] | None = None,
+        default: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        self.help = help
+        self.default = default
+        self.version = version
+        self.verbs: dict[str, Command | Group | str] = {**(places or {})}
+
+    def command(self, verb: str) -> Callable[[SomeCommand], SomeCommand]:
+        """Make the decorated function a verb of the group."""
+
+        def add(command: SomeCommand) -> SomeCommand:
+            self.verbs[verb] = command
+            return command
+
+        return add
+
+    def load(self, verb: str) -> "Command | Group":
+        """Return what the verb names."""
+        found = self.verbs[verb]
+        if not isinstance(found, str):
+            return found
+        module, _, name = found.partition(":")
+        loaded: Command | Group = getattr(importlib.import_module(module), name)
+        return loaded

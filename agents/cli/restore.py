@@ -4,13 +4,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `arcfusion backup` wrote.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="What `arcfusion backup` wrote.")],
     json: Json = False,
 ) -> None:
     """Make a lab in the working directory from a backup; only where there is none yet."""

@@ -2,20 +2,17 @@
 
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Group, Option
 from arcfusion.core.errors import BadInputError
 
-app = typer.Typer(no_args_is_help=True, help="The trainings of the lab.")
+app = Group(help="The trainings of the lab.")
 
 
 @app.command("list")
 def list_runs(
-    state: Annotated[
-        str | None, typer.Option("--state", help="Only planned, running or done.")
-    ] = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="At most so many.")] = 50,
+    state: Annotated[str | None, Option("--state", help="Only planned, running or done.")] = None,
+    limit: Annotated[int, Option("-n", "--limit", min=1, help="At most so many.")] = 50,
     json: Json = False,
 ) -> None:
     """List the trainings, the newest first."""
@@ -50,7 +47,7 @@ def list_runs(
 
 @app.command("show")
 def show(
-    run_id: Annotated[str, typer.Argument(help="Id of the run.")],
+    run_id: Annotated[str, Argument(help="Id of the run.")],
     json: Json = False,
 ) -> None:
     """Show one training: identity, how it ended, its figures."""

@@ -3,28 +3,22 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Group, Option
 
 if TYPE_CHECKING:
     from arcfusion.experiments.cards import Card
 
-app = typer.Typer(help="Documents made from the database.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `recipe-cards` a verb: typer would fold a group of one command."""
+app = Group(help="Documents made from the database.")
 
 
 @app.command("recipe-cards")
 def recipe_cards(
     key: Annotated[
-        str | None, typer.Option("--key", help="Only this comparability key. Default: all keys.")
+        str | None, Option("--key", help="Only this comparability key. Default: all keys.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write one file a card into this directory.")
+        Path | None, Option("--output", help="Write one file a card into this directory.")
     ] = None,
     json: Json = False,
 ) -> None:

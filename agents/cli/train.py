@@ -2,21 +2,20 @@
 
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.options import TARGET_HELP, Layers, Protocol, Sandbox, Seed, Width
 from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 from arcfusion.core.errors import ExitCode
 
 
 def command(
-    target: Annotated[str, typer.Argument(help=TARGET_HELP)],
+    target: Annotated[str, Argument(help=TARGET_HELP)],
     protocol: Protocol = "smoke",
     seed: Seed = 0,
     d_model: Width = None,
     layers: Layers = None,
     replica: Annotated[
-        int, typer.Option("--replica", min=0, help="Number of a deliberate replication.")
+        int, Option("--replica", min=0, help="Number of a deliberate replication.")
     ] = 0,
     sandbox: Sandbox = None,
     json: Json = False,
@@ -50,7 +49,7 @@ def command(
     else:
         print_text(_describe(run))
     if run["outcome"] != "completed":
-        raise typer.Exit(ExitCode.REFUSED)
+        raise SystemExit(ExitCode.REFUSED)
 
 
 def _describe(run: dict[str, object]) -> str:

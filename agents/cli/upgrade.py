@@ -2,14 +2,13 @@
 
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.parameter import Option
 
 
 def command(
     without_backup: Annotated[
-        bool, typer.Option("--without-backup", help="For Postgres: there is one by pg_dump.")
+        bool, Option("--without-backup", help="For Postgres: there is one by pg_dump.")
     ] = False,
     json: Json = False,
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.agents.fingerprint import fingerprint
 from arcfusion.agents.study import StudyError
 from arcfusion.core.errors import BadInputError
@@ -62,7 +63,7 @@ def create(home: Home, monkeypatch: pytest.MonkeyPatch):
     def run(title: str, *options: str, **study: object) -> dict:
         metadata = json.dumps({"study": STUDY | study})
         words = ["create", title, "--metadata", metadata, "--json", *options]
-        result = CliRunner().invoke(issue_cli.build_app(), words)
+        result = CliRunner().invoke(build_app(issue_cli.app), words)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return json.loads(result.stdout)["data"] | {"said": result.stderr}

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from arcfusion.agents.bench import queue_context
 from arcfusion.agents.cli import app as cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.agents.prime import MAX_TOKENS, build_prime, estimate_tokens
 from arcfusion.core import store
 from arcfusion.issues.draft import Draft
@@ -81,7 +82,7 @@ def test_what_matters_is_there(home):
 
 
 def test_every_command_that_it_shows_exists(home):
-    application = cli.build_app()
+    application = build_app(cli.ROOT)
     commands = typer.main.get_command(application)
     shown = re.findall(r"`(arcfusion [^`]+)`", prime(home))
     assert len(shown) >= 8
@@ -113,10 +114,12 @@ def test_prime_loads_nothing_heavy(home):
 
 def test_the_command_prints_it_as_text_and_as_json(home, monkeypatch):
     monkeypatch.chdir(home.workspace_path)
-    text = CliRunner().invoke(cli.build_app(["prime"]), ["prime", "--actor", "w"]).stdout
+    text = CliRunner().invoke(build_app(cli.ROOT, ["prime"]), ["prime", "--actor", "w"]).stdout
     assert text.startswith("# ArcFusion, for w")
     printed = (
-        CliRunner().invoke(cli.build_app(["prime"]), ["prime", "--actor", "w", "--json"]).stdout
+        CliRunner()
+        .invoke(build_app(cli.ROOT, ["prime"]), ["prime", "--actor", "w", "--json"])
+        .stdout
     )
     data = json.loads(printed)["data"]
     assert data["text"].strip() == text.strip()
@@ -128,5 +131,5 @@ def test_the_figures_are_those_of_the_settings(home, monkeypatch):
     monkeypatch.chdir(home.workspace_path)
     monkeypatch.setenv("ARCFUSION_LEASE_S", "300")
     monkeypatch.setenv("ARCFUSION_HEARTBEAT_S", "45")
-    text = CliRunner().invoke(cli.build_app(["prime"]), ["prime"]).stdout
+    text = CliRunner().invoke(build_app(cli.ROOT, ["prime"]), ["prime"]).stdout
     assert "every 45 s; the lease ends after 300 s" in text

@@ -10,13 +10,14 @@ import typer
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import app as cli
+from arcfusion.agents.cli.typed import build_app
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def root_command() -> object:
-    return typer.main.get_command(cli.build_app())
+    return typer.main.get_command(build_app(cli.ROOT))
 
 
 def walk(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -44,7 +45,7 @@ def test_every_command_is_in_the_readme_or_the_guide(root_command: object) -> No
 
 @pytest.mark.parametrize("document", ["README.md", "AGENTS.md"])
 def test_every_command_that_a_document_shows_exists(document: str, root_command: object) -> None:
-    application = cli.build_app()
+    application = build_app(cli.ROOT)
     shown = re.findall(
         r"^ *(?:\$ )?(arcfusion [^\n#`]+)", (ROOT / document).read_text(), re.MULTILINE
     )

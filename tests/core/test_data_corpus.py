@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import data as data_command
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core import store
 from arcfusion.core.data.corpus import (
     SOURCES,
@@ -155,11 +156,11 @@ def test_the_data_command_lists_and_fetches(tmp_path, monkeypatch):
     monkeypatch.delenv("ARCFUSION_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
     store.create(new_home(tmp_path))
-    runner = CliRunner()
-    listed = runner.invoke(data_command.app, ["list"])
+    runner, app = CliRunner(), build_app(data_command.app)
+    listed = runner.invoke(app, ["list"])
     assert listed.exit_code == 0
     assert all(name in listed.output for name in SOURCES)
-    fetched = runner.invoke(data_command.app, ["fetch", "pydoc", "--json"])
+    fetched = runner.invoke(app, ["fetch", "pydoc", "--json"])
     assert load_corpus("pydoc", tmp_path).sha256 in fetched.output
-    refused = runner.invoke(data_command.app, ["fetch", "nothing.txt"])
+    refused = runner.invoke(app, ["fetch", "nothing.txt"])
     assert isinstance(refused.exception, UnknownCorpusError)

@@ -1,10 +1,11 @@
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from arcfusion.agents.cli import architecture, component, dream, generate
+from arcfusion.agents.cli import generate
+from arcfusion.agents.cli.app import ROOT
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core import store
 from arcfusion.core.blocks import component_names
 from arcfusion.core.composer import UnknownStrategyError
@@ -15,12 +16,7 @@ from arcfusion.core.library.record import UnknownComponentError
 
 
 def command(*arguments):
-    app = typer.Typer()
-    app.add_typer(component.app, name="component")
-    app.add_typer(architecture.app, name="architecture")
-    app.command("dream")(dream.command)
-    app.command("generate")(generate.command)
-    return CliRunner().invoke(app, list(arguments))
+    return CliRunner().invoke(build_app(ROOT, arguments), list(arguments))
 
 
 def data_of(*arguments):

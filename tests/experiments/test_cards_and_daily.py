@@ -1,12 +1,12 @@
 import json
 
 import pytest
-import typer
 import yaml
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import app as cli
 from arcfusion.agents.cli import daily, summary
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core.library.tables import Adjustment, Recipe
 from arcfusion.core.spec import ArchSpec
 from arcfusion.experiments import hypotheses, registry
@@ -20,13 +20,13 @@ from arcfusion.issues.queue import Queue
 
 
 def _run_daily(*arguments):
-    app = typer.Typer()
-    app.command()(daily.command)
-    return CliRunner().invoke(app, list(arguments), catch_exceptions=False).stdout
+    return (
+        CliRunner().invoke(build_app(daily.command), list(arguments), catch_exceptions=False).stdout
+    )
 
 
 def _run_summary(*arguments):
-    result = CliRunner().invoke(summary.app, ["recipe-cards", *arguments])
+    result = CliRunner().invoke(build_app(summary.app), ["recipe-cards", *arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.stdout
@@ -72,7 +72,7 @@ def test_a_card_holds_what_is_needed_to_judge_and_repeat(measured):
 
 
 def test_the_commands_on_a_card_exist_with_their_options(measured):
-    application = cli.build_app()
+    application = build_app(cli.ROOT)
     block = render_card(_card(measured, "mamba")).split("## Reproduce")[1].split("```")[1]
     lines = block.strip().splitlines()
     assert len(lines) == 6

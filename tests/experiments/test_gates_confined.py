@@ -1,10 +1,10 @@
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import gate as gate_command
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core.identity import fingerprint
 from arcfusion.core.model_file import ModelFileError, build_from_file, read_model_source
 from arcfusion.core.sandbox.limits import MEBIBYTE, Limits
@@ -126,9 +126,7 @@ def test_a_file_that_raises_or_builds_no_module_says_so(tmp_path, source, text):
 
 
 def command(*arguments):
-    app = typer.Typer()
-    app.add_typer(gate_command.app, name="gate")
-    return CliRunner().invoke(app, ["gate", *arguments])
+    return CliRunner().invoke(build_app(gate_command.app), list(arguments))
 
 
 def test_the_command_prints_the_report_and_passes_a_preset(monkeypatch, tmp_path):

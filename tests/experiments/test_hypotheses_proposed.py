@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import hypotheses as command
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core.spec import ArchSpec
 from arcfusion.experiments import comparisons, hypotheses
 from arcfusion.experiments.landscape import (
@@ -240,16 +241,16 @@ def test_a_replication_is_expected_around_the_effect_and_more_narrowly_with_more
 
 
 def test_the_command_lists_open_hypotheses(measured):
-    runner = CliRunner()
-    assert "no hypothesis yet" in runner.invoke(command.app, []).stdout
-    assert json.loads(runner.invoke(command.app, ["--json"]).stdout)["data"] == {"hypotheses": []}
+    runner, app = CliRunner(), build_app(command.app)
+    assert "no hypothesis yet" in runner.invoke(app, []).stdout
+    assert json.loads(runner.invoke(app, ["--json"]).stdout)["data"] == {"hypotheses": []}
     with measured.session() as session:
         rows = hypotheses.record_hypotheses(session, _propose(measured), now=1.0)
-    document = json.loads(runner.invoke(command.app, ["list", "--json"]).stdout)
+    document = json.loads(runner.invoke(app, ["list", "--json"]).stdout)
     priorities = [h["priority"] for h in document["data"]["hypotheses"]]
     assert priorities == sorted(priorities, reverse=True)
     assert {h["id"] for h in document["data"]["hypotheses"]} == {row.id for row in rows}
-    text = runner.invoke(command.app, ["list", "--all"]).stdout
+    text = runner.invoke(app, ["list", "--all"]).stdout
     assert all(row.id in text and row.kill_criterion in text for row in rows)
 
 

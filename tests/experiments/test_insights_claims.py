@@ -1,10 +1,10 @@
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import insights as command
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core.errors import BadInputError
 from arcfusion.experiments import comparisons, registry
 from arcfusion.experiments.compare import KeyMismatchError, NoPairedSeedsError
@@ -211,20 +211,18 @@ def test_comparisons_are_found_by_their_issue(pair):
 
 
 def test_the_command_lists_and_shows(pair):
-    runner = CliRunner()
-    assert "no insight yet" in runner.invoke(command.app, []).stdout
-    assert json.loads(runner.invoke(command.app, ["list", "--json"]).stdout)["data"] == {
-        "insights": []
-    }
+    runner, app = CliRunner(), build_app(command.app)
+    assert "no insight yet" in runner.invoke(app, []).stdout
+    assert json.loads(runner.invoke(app, ["list", "--json"]).stdout)["data"] == {"insights": []}
     _, insight = pair.compare("mha", "mamba")
     for arguments in (["--json"], ["list", "--json", "--status", "open"]):
-        document = json.loads(runner.invoke(command.app, arguments).stdout)
+        document = json.loads(runner.invoke(app, arguments).stdout)
         assert [i["id"] for i in document["data"]["insights"]] == [insight.id]
         assert len(document["data"]["insights"][0]["run_ids"]) == 6
-    text = runner.invoke(command.app, ["show", insight.id]).stdout
+    text = runner.invoke(app, ["show", insight.id]).stdout
     assert insight.claim in text
     assert "runs: run-" in text
-    document = json.loads(runner.invoke(command.app, ["show", insight.id, "--json"]).stdout)
+    document = json.loads(runner.invoke(app, ["show", insight.id, "--json"]).stdout)
     assert document["data"]["scope"] == insight.scope
 
 
@@ -235,7 +233,5 @@ def test_an_unknown_insight_is_not_found(lab):
 
 def test_json_before_the_verb_is_refused(lab):
     del lab
-    app = typer.Typer()
-    app.add_typer(command.app, name="insights")
-    result = CliRunner().invoke(app, ["insights", "--json", "list"])
+    result = CliRunner().invoke(build_app(command.app), ["--json", "list"])
     assert isinstance(result.exception, BadInputError)

@@ -4,10 +4,10 @@ import sys
 import time
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import leaderboard as command
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.experiments import registry
 from arcfusion.experiments.compare import KeyMismatchError
 from arcfusion.experiments.gates.record import GateResult, Outcome
@@ -28,9 +28,7 @@ def _board(lab, **options):
 
 
 def _invoke(*arguments):
-    app = typer.Typer()
-    app.command()(command.command)
-    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    return CliRunner().invoke(build_app(command.command), list(arguments), catch_exceptions=False)
 
 
 @pytest.fixture
@@ -186,8 +184,7 @@ def test_an_empty_lab_has_an_empty_leaderboard(lab):
 
 def test_the_command_loads_nothing_heavy_and_starts_fast(measured):
     script = (
-        "import sys, typer; from arcfusion.agents.cli import leaderboard\n"
-        "app = typer.Typer(); app.command()(leaderboard.command); app(standalone_mode=False)\n"
+        "import sys; from arcfusion.agents.cli import leaderboard; leaderboard.command()\n"
         "heavy = {'torch', 'numpy', 'scipy', 'sqlmodel', 'sqlalchemy', 'alembic', 'yaml'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )

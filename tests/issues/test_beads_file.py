@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.issues.beads import is_from_beads, read_beads
 from arcfusion.issues.beads_export import to_beads_line
 from arcfusion.issues.draft import Draft
@@ -193,12 +194,12 @@ def test_the_command_line_reads_and_writes_beads(lab, tmp_path):
     path.write_text("".join(json.dumps(record) + "\n" for record in BEADS))
     runner = CliRunner()
     result = runner.invoke(
-        issue_cli.build_app(), ["import", "--file", str(path), "--format", "beads"]
+        build_app(issue_cli.app), ["import", "--file", str(path), "--format", "beads"]
     )
     assert result.exit_code == 0, result.output
     assert "5 issues imported, 0 known, 1 memories" in result.stdout
     assert "left out: " in result.stderr
     out = tmp_path / "out.jsonl"
-    result = runner.invoke(issue_cli.build_app(), ["export", str(out), "--format", "beads"])
+    result = runner.invoke(build_app(issue_cli.app), ["export", str(out), "--format", "beads"])
     assert result.exit_code == 0, result.output
     assert len(out.read_text().splitlines()) == 6

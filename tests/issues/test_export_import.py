@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core import store
 from arcfusion.issues.document import DERIVED, IssueDocument
 from arcfusion.issues.draft import Draft, Edge
@@ -182,7 +183,7 @@ def test_a_kill_during_an_export_keeps_the_old_file(tmp_path):
 
 
 def invoke(*arguments: str, code: int = 0):
-    result = CliRunner().invoke(issue_cli.build_app(), [*arguments], catch_exceptions=True)
+    result = CliRunner().invoke(build_app(issue_cli.app), [*arguments], catch_exceptions=True)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         assert result.exception.exit_code == code
         raise result.exception

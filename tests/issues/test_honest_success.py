@@ -12,6 +12,7 @@ import typer
 
 from arcfusion.agents.cli import app as cli
 from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core import errors, lab_file, store
 from arcfusion.core.home import Home
 from arcfusion.issues.draft import Draft, Edge
@@ -256,7 +257,7 @@ def command_paths() -> list[tuple[str, ...]]:
         for name, child in (children or {}).items():
             walk(child, (*path, name))
 
-    walk(typer.main.get_command(cli.build_app()), ())
+    walk(typer.main.get_command(build_app(cli.ROOT)), ())
     return paths
 
 

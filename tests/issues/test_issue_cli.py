@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core.errors import ArcFusionError, BadInputError, ExitCode
 from arcfusion.issues.draft import Draft
 from arcfusion.issues.errors import (
@@ -18,15 +19,12 @@ from arcfusion.issues.errors import (
 )
 from arcfusion.issues.queue import Queue
 
-MAIN = (
-    "import sys; from arcfusion.agents.cli import app;"
-    "app.COMMANDS['issue'] = 'arcfusion.agents.cli.issue'; app.main()"
-)
+MAIN = "from arcfusion.agents.cli import app; app.main()"
 HANDOFF = ["--tried", "one", "--result", "none", "--next", "two"]
 
 
 def invoke(*arguments: str):
-    result = CliRunner().invoke(issue_cli.build_app(), [*arguments], catch_exceptions=True)
+    result = CliRunner().invoke(build_app(issue_cli.app), [*arguments], catch_exceptions=True)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -179,9 +177,9 @@ def test_ready_loads_nothing_heavy(lab):
     code = (
         "import sys; from arcfusion.agents.cli import app;"
         "sys.argv = ['arcfusion', 'issue', 'ready']; "
-        "app.build_app(sys.argv[1:])(standalone_mode=False);"
+        "app.plain.parse(app.ROOT, sys.argv[1:])();"
         "heavy = {'sqlmodel', 'sqlalchemy', 'torch', 'numpy', 'rich', 'yaml', 'anthropic', 'git',"
-        " 'pydantic', 'arcfusion.agents.cli.issue.filing', 'arcfusion.issues.history'};"
+        " 'pydantic', 'typer', 'arcfusion.agents.cli.issue.filing', 'arcfusion.issues.history'};"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

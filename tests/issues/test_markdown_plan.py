@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.issues.errors import DependencyCycleError, IssueTooLargeError, PlanError
 from arcfusion.issues.markdown_plan import is_markdown, parse_markdown_plan
 from arcfusion.issues.plan import file_plan
@@ -212,7 +213,7 @@ def test_the_suffix_picks_the_reader(lab):
     assert is_markdown(Path("p.MD"))
     assert not is_markdown(Path("p.yaml"))
     Path("p.md").write_text(PLAN, encoding="utf-8")
-    result = CliRunner().invoke(issue_cli.build_app(), ["import", "--plan", "p.md", "--json"])
+    result = CliRunner().invoke(build_app(issue_cli.app), ["import", "--plan", "p.md", "--json"])
     data = json.loads(result.stdout)["data"]
     assert data["new_keys"] == ["SCAN-1", "SCAN-2", "DATA-1"]
     assert data["too_large_keys"] == ["SCAN-1"]

@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core import store
 from arcfusion.issues import replay
 from arcfusion.issues.draft import Draft, Edge
@@ -77,7 +78,7 @@ def test_heartbeats_are_not_compared(busy):
 def test_verify_exits_5_when_the_log_does_not_rebuild_the_tables(busy):
     with closing(store.connect(busy.home)) as connection:
         connection.execute("UPDATE issue SET title = 'z' WHERE id = 'c'")
-    result = CliRunner().invoke(issue_cli.build_app(), ["verify"])
+    result = CliRunner().invoke(build_app(issue_cli.app), ["verify"])
     assert isinstance(result.exception, ReplayMismatchError)
     assert result.exception.exit_code == 5
     assert "issue c, title: the log says 'c', the table 'z'" in result.stdout

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.issues.draft import Draft, Edge
 from arcfusion.issues.record import EdgeRecord
 from arcfusion.issues.schedule import schedule
@@ -194,10 +195,12 @@ def template(queue):
 def test_the_command_prints_the_schedule(queue, lab):
     a = file(queue, "a", hours=3, labels=("agent:A",))
     file(queue, "b", after=(a,), labels=("agent:B",))
-    text = CliRunner().invoke(issue_cli.build_app(), ["schedule"]).output
+    text = CliRunner().invoke(build_app(issue_cli.app), ["schedule"]).output
     assert "level 1: a\nlevel 2: b" in text
     assert "critical path: 4 h: a -> b" in text
-    shown = CliRunner().invoke(issue_cli.build_app(), ["schedule", "--label", "agent:B", "--json"])
+    shown = CliRunner().invoke(
+        build_app(issue_cli.app), ["schedule", "--label", "agent:B", "--json"]
+    )
     data = json.loads(shown.stdout)["data"]
     assert [slot["reference"] for slot in data["levels"][0]] == ["b"]
     assert (data["critical_path"][0], data["critical_hours"]) == (a.id, 4)

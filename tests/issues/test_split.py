@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arcfusion.agents.cli import issue as issue_cli
+from arcfusion.agents.cli.typed import build_app
 from arcfusion.core.errors import ArcFusionError
 from arcfusion.issues.draft import Draft, Edge, Needs
 from arcfusion.issues.errors import (
@@ -172,7 +173,7 @@ def test_a_phase_starts_when_all_of_the_former_is_done_and_not_when_some_failed(
 
 
 def invoke(*arguments: str):
-    return CliRunner().invoke(issue_cli.build_app(), [*arguments])
+    return CliRunner().invoke(build_app(issue_cli.app), [*arguments])
 
 
 def test_the_commands_split_show_the_gate_and_refuse(queue, large):

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.issue.options import Actor, open_queue, open_view
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Option
 
 if TYPE_CHECKING:
     from arcfusion.issues.capacity import PoolRecord
@@ -16,12 +15,12 @@ _GIB = 1 << 30
 def capacity(
     pool: Annotated[
         str | None,
-        typer.Option("--pool", help="Default: this host's name to set, all pools to show."),
+        Option("--pool", help="Default: this host's name to set, all pools to show."),
     ] = None,
-    gpus: Annotated[int | None, typer.Option("--gpus", help="How many GPUs it has.")] = None,
+    gpus: Annotated[int | None, Option("--gpus", help="How many GPUs it has.")] = None,
     gpu_memory_gib: Annotated[
         float | None,
-        typer.Option("--gpu-memory-gib", help="Memory of each; issues that need more do not fit."),
+        Option("--gpu-memory-gib", help="Memory of each; issues that need more do not fit."),
     ] = None,
     actor: Actor = None,
     json: Json = False,

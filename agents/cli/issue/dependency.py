@@ -2,19 +2,18 @@
 
 from typing import Annotated
 
-import typer
-
 from arcfusion.agents.cli.issue.options import Actor, IssueId, open_queue, open_view
 from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Group, Option
 
-dep_app = typer.Typer(help="What an issue depends on.", no_args_is_help=True)
-label_app = typer.Typer(help="Words on an issue.", no_args_is_help=True)
+dep_app = Group(help="What an issue depends on.")
+label_app = Group(help="Words on an issue.")
 
-DependsOn = Annotated[str, typer.Argument(metavar="DEPENDS_ON", help="What it depends on.")]
-Label = Annotated[str, typer.Argument(help="One word.")]
+DependsOn = Annotated[str, Argument(metavar="DEPENDS_ON", help="What it depends on.")]
+Label = Annotated[str, Argument(help="One word.")]
 EdgeKind = Annotated[
     str,
-    typer.Option(
+    Option(
         "--type",
         "-t",
         help="blocks, conditional-blocks, waits-for, parent-child, related, discovered-from, "
@@ -22,7 +21,7 @@ EdgeKind = Annotated[
     ),
 ]
 GateOption = Annotated[
-    str | None, typer.Option("--gate", help="For waits-for: all-children or any-children.")
+    str | None, Option("--gate", help="For waits-for: all-children or any-children.")
 ]
 
 

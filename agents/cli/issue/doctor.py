@@ -5,9 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_text
+from arcfusion.agents.cli.parameter import Option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +19,7 @@ WAL_WARNING_BYTES = 64 << 20
 
 def doctor(
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also rebuild the tables from the event log.")
+        bool, Option("--deep", help="Also rebuild the tables from the event log.")
     ] = False,
     json: Json = False,
 ) -> None:

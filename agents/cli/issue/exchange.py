@@ -4,11 +4,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.issue import filing
 from arcfusion.agents.cli.issue.options import Actor, open_queue, open_view
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -28,12 +27,12 @@ class FileFormat(StrEnum):
     BEADS = "beads"
 
 
-Format = Annotated[FileFormat, typer.Option("--format", help="jsonl, or beads' issues.jsonl.")]
+Format = Annotated[FileFormat, Option("--format", help="jsonl, or beads' issues.jsonl.")]
 
 
 def export(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Replaced at once; else stdout.")
+        Path | None, Argument(metavar="FILE", help="Replaced at once; else stdout.")
     ] = None,
     file_format: Format = FileFormat.JSONL,
 ) -> None:
@@ -61,10 +60,8 @@ def _renderer(file_format: FileFormat) -> "Callable[[Document], str]":
 
 
 def import_issues(
-    plan: Annotated[
-        Path | None, typer.Option("--plan", help="A YAML plan, or Markdown (.md).")
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--file", help="An export, or beads' file.")] = None,
+    plan: Annotated[Path | None, Option("--plan", help="A YAML plan, or Markdown (.md).")] = None,
+    file: Annotated[Path | None, Option("--file", help="An export, or beads' file.")] = None,
     file_format: Format = FileFormat.JSONL,
     actor: Actor = None,
     json: Json = False,

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.issue.options import (
     Actor,
     IssueId,
@@ -18,6 +16,7 @@ from arcfusion.agents.cli.issue.options import (
     split_labels,
 )
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -25,47 +24,45 @@ if TYPE_CHECKING:
     from arcfusion.issues.draft import Json as JsonValue
     from arcfusion.issues.record import IssueRecord
 
-Reason = Annotated[str, typer.Option("--reason", "-r", help="Why.")]
-Text = Annotated[str, typer.Argument(help="What to say.")]
-Title = Annotated[str, typer.Argument(help="One line.")]
-NewTitle = Annotated[str | None, typer.Option("--title", help="One line.")]
-Description = Annotated[str | None, typer.Option("--description", "-d", help="What and why.")]
-Design = Annotated[str | None, typer.Option("--design", help="How.")]
-Acceptance = Annotated[str | None, typer.Option("--acceptance", help="When it is done.")]
-Notes = Annotated[str, typer.Option("--notes", help="What was seen so far.")]
-Type = Annotated[str, typer.Option("--type", "-t", help="bug, feature, task, epic, spike, ...")]
-NewType = Annotated[str | None, typer.Option("--type", "-t", help="bug, feature, task, ...")]
-Priority = Annotated[str, typer.Option("--priority", "-p", help="0 (most urgent) to 4.")]
-NewPriority = Annotated[str | None, typer.Option("--priority", "-p", help="0 to 4.")]
-SizeOption = Annotated[str, typer.Option("--size", help="S, M, L or XL.")]
-NewSize = Annotated[str | None, typer.Option("--size", help="S, M, L or XL.")]
-NewStatus = Annotated[str | None, typer.Option("--status", "-s", help="open, blocked or deferred.")]
-Minutes = Annotated[int | None, typer.Option("--minutes", min=0, help="Estimate.")]
-Owner = Annotated[str | None, typer.Option("--owner", help="Who answers for it.")]
+Reason = Annotated[str, Option("--reason", "-r", help="Why.")]
+Text = Annotated[str, Argument(help="What to say.")]
+Title = Annotated[str, Argument(help="One line.")]
+NewTitle = Annotated[str | None, Option("--title", help="One line.")]
+Description = Annotated[str | None, Option("--description", "-d", help="What and why.")]
+Design = Annotated[str | None, Option("--design", help="How.")]
+Acceptance = Annotated[str | None, Option("--acceptance", help="When it is done.")]
+Notes = Annotated[str, Option("--notes", help="What was seen so far.")]
+Type = Annotated[str, Option("--type", "-t", help="bug, feature, task, epic, spike, ...")]
+NewType = Annotated[str | None, Option("--type", "-t", help="bug, feature, task, ...")]
+Priority = Annotated[str, Option("--priority", "-p", help="0 (most urgent) to 4.")]
+NewPriority = Annotated[str | None, Option("--priority", "-p", help="0 to 4.")]
+SizeOption = Annotated[str, Option("--size", help="S, M, L or XL.")]
+NewSize = Annotated[str | None, Option("--size", help="S, M, L or XL.")]
+NewStatus = Annotated[str | None, Option("--status", "-s", help="open, blocked or deferred.")]
+Minutes = Annotated[int | None, Option("--minutes", min=0, help="Estimate.")]
+Owner = Annotated[str | None, Option("--owner", help="Who answers for it.")]
 Words = Annotated[
-    list[str] | None, typer.Option("--label", "-l", help="A word; repeat it, or use commas.")
+    list[str] | None, Option("--label", "-l", help="A word; repeat it, or use commas.")
 ]
 Deps = Annotated[
     list[str] | None,
-    typer.Option("--deps", help="It depends on ID; TYPE:ID for another type than blocks."),
+    Option("--deps", help="It depends on ID; TYPE:ID for another type than blocks."),
 ]
-Parent = Annotated[str | None, typer.Option("--parent", help="It is part of ID.")]
+Parent = Annotated[str | None, Option("--parent", help="It is part of ID.")]
 NeedsOption = Annotated[
     list[str] | None,
-    typer.Option("--needs", help="gpus=N, gpu_memory_gib=X or skill=WORD; repeat it."),
+    Option("--needs", help="gpus=N, gpu_memory_gib=X or skill=WORD; repeat it."),
 ]
-Metadata = Annotated[str, typer.Option("--metadata", help="A JSON object.")]
-NewMetadata = Annotated[str | None, typer.Option("--metadata", help="Merged into it.")]
-ExternalRef = Annotated[str | None, typer.Option("--external-ref", help="Its name elsewhere.")]
+Metadata = Annotated[str, Option("--metadata", help="A JSON object.")]
+NewMetadata = Annotated[str | None, Option("--metadata", help="Merged into it.")]
+ExternalRef = Annotated[str | None, Option("--external-ref", help="Its name elsewhere.")]
 IdempotencyKey = Annotated[
-    str | None, typer.Option("--idempotency-key", help="The same key files it once.")
+    str | None, Option("--idempotency-key", help="The same key files it once.")
 ]
 Replicate = Annotated[
-    bool, typer.Option("--replicate", help="File the same experiment again, as its next replica.")
+    bool, Option("--replicate", help="File the same experiment again, as its next replica.")
 ]
-NotBefore = Annotated[
-    str | None, typer.Option("--not-before", help="Nobody claims it before this time.")
-]
+NotBefore = Annotated[str | None, Option("--not-before", help="Nobody claims it before this time.")]
 
 
 def create(
@@ -241,7 +238,7 @@ def requeue(issue_id: IssueId, reason: Reason, actor: Actor = None, json: Json =
 
 
 def import_plan(
-    plan: Annotated[Path, typer.Option("--plan", help="A YAML plan, or a Markdown one (.md).")],
+    plan: Annotated[Path, Option("--plan", help="A YAML plan, or a Markdown one (.md).")],
     actor: Actor = None,
     json: Json = False,
 ) -> None:

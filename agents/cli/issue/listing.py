@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
-import typer
-
 from arcfusion.agents.cli.issue.options import (
     ALL,
     ExcludeLabels,
@@ -20,6 +18,7 @@ from arcfusion.agents.cli.issue.options import (
     split_labels,
 )
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 
 if TYPE_CHECKING:
     from arcfusion.issues.draft import Json as JsonValue
@@ -46,13 +45,11 @@ def ready(
     labels: Labels = None,
     exclude_labels: ExcludeLabels = None,
     limit: Limit = 20,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say why the others are not ready.")
-    ] = False,
-    brief: Annotated[bool, typer.Option("--brief", help="One short line an issue.")] = False,
+    explain: Annotated[bool, Option("--explain", help="Say why the others are not ready.")] = False,
+    brief: Annotated[bool, Option("--brief", help="One short line an issue.")] = False,
     offer: Offers = None,
     pool: Annotated[
-        str | None, typer.Option("--pool", help="Only what fits this pool's free GPUs.")
+        str | None, Option("--pool", help="Only what fits this pool's free GPUs.")
     ] = None,
     sort: Sort = "priority",
     json: Json = False,
@@ -82,7 +79,7 @@ def ready(
 
 def list_issues(
     status: Annotated[
-        list[str] | None, typer.Option("--status", "-s", help="Only in this status; repeat it.")
+        list[str] | None, Option("--status", "-s", help="Only in this status; repeat it.")
     ] = None,
     labels: Labels = None,
     limit: Limit = ALL,
@@ -126,8 +123,8 @@ def blocked(limit: Limit = ALL, json: Json = False) -> None:
 
 
 def events(
-    issue_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this issue.")] = None,
-    after: Annotated[int, typer.Option("--after", min=0, help="Only later numbers.")] = 0,
+    issue_id: Annotated[str | None, Argument(metavar="[ID]", help="Only this issue.")] = None,
+    after: Annotated[int, Option("--after", min=0, help="Only later numbers.")] = 0,
     limit: Limit = ALL,
     json: Json = False,
 ) -> None:

@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.issue.options import ALL, Actor, Limit, open_queue, open_view
 from arcfusion.agents.cli.output import Json, print_json, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 
 if TYPE_CHECKING:
     from arcfusion.issues.memory import MemoryRecord
 
 
 def remember(
-    text: Annotated[str, typer.Argument(help="What to remember.")],
-    key: Annotated[str | None, typer.Option("--key", help="Replaces what has this key.")] = None,
-    issue_id: Annotated[str | None, typer.Option("--issue", help="Where it comes from.")] = None,
+    text: Annotated[str, Argument(help="What to remember.")],
+    key: Annotated[str | None, Option("--key", help="Replaces what has this key.")] = None,
+    issue_id: Annotated[str | None, Option("--issue", help="Where it comes from.")] = None,
     supersedes: Annotated[
-        str | None, typer.Option("--supersedes", help="The key whose text does not hold any more.")
+        str | None, Option("--supersedes", help="The key whose text does not hold any more.")
     ] = None,
     actor: Actor = None,
     json: Json = False,
@@ -32,7 +31,7 @@ def remember(
 
 
 def recall(
-    query: Annotated[str, typer.Argument(help="Words; without any, the newest.")] = "",
+    query: Annotated[str, Argument(help="Words; without any, the newest.")] = "",
     limit: Limit = 5,
     json: Json = False,
 ) -> None:
@@ -45,7 +44,7 @@ def recall(
 def memories(
     limit: Limit = ALL,
     everything: Annotated[
-        bool, typer.Option("--all", help="With what is superseded by something newer.")
+        bool, Option("--all", help="With what is superseded by something newer.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -56,7 +55,7 @@ def memories(
 
 
 def forget(
-    key: Annotated[str, typer.Argument(help="What `issue memories` prints first.")],
+    key: Annotated[str, Argument(help="What `issue memories` prints first.")],
     actor: Actor = None,
     json: Json = False,
 ) -> None:

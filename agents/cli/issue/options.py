@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.output import Actor, format_table, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -20,42 +19,38 @@ if TYPE_CHECKING:
 
 __all__ = ["Actor"]
 
-IssueId = Annotated[str, typer.Argument(metavar="ID", help="The issue.")]
-Fence = Annotated[int, typer.Option("--fence", help="The fence that the claim printed.")]
-OptionalFence = Annotated[
-    int | None, typer.Option("--fence", help="The fence that the claim printed.")
-]
+IssueId = Annotated[str, Argument(metavar="ID", help="The issue.")]
+Fence = Annotated[int, Option("--fence", help="The fence that the claim printed.")]
+OptionalFence = Annotated[int | None, Option("--fence", help="The fence that the claim printed.")]
 Session = Annotated[
-    str | None, typer.Option("--session", help="Names one life of the actor, for a repeated claim.")
+    str | None, Option("--session", help="Names one life of the actor, for a repeated claim.")
 ]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--label", "-l", help="Only with this label; repeat it for all of several."),
+    Option("--label", "-l", help="Only with this label; repeat it for all of several."),
 ]
 ExcludeLabels = Annotated[
-    list[str] | None, typer.Option("--exclude-label", help="Only without this label.")
+    list[str] | None, Option("--exclude-label", help="Only without this label.")
 ]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
-Tried = Annotated[str, typer.Option("--tried", help="What was tried.")]
-Result = Annotated[str, typer.Option("--result", help="What came out.")]
-Next = Annotated[str, typer.Option("--next", help="What comes next.")]
-Files = Annotated[list[str] | None, typer.Option("--file", help="A file that matters.")]
+Limit = Annotated[int, Option("--limit", "-n", min=1, help="At most so many.")]
+Tried = Annotated[str, Option("--tried", help="What was tried.")]
+Result = Annotated[str, Option("--result", help="What came out.")]
+Next = Annotated[str, Option("--next", help="What comes next.")]
+Files = Annotated[list[str] | None, Option("--file", help="A file that matters.")]
 StateRef = Annotated[
-    str, typer.Option("--state-ref", help="Where the state lies: a commit, a run's directory.")
+    str, Option("--state-ref", help="Where the state lies: a commit, a run's directory.")
 ]
 
 Offers = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--offer", help="What you have: gpus=N, gpu_memory_gib=X, skill=WORD, minutes=N; repeat."
     ),
 ]
 Pool = Annotated[
-    str | None, typer.Option("--pool", help="Whose GPUs are taken. Default: this host's name.")
+    str | None, Option("--pool", help="Whose GPUs are taken. Default: this host's name.")
 ]
-Sort = Annotated[
-    str, typer.Option("--sort", help="Which one is first: priority, oldest or unblocks.")
-]
+Sort = Annotated[str, Option("--sort", help="Which one is first: priority, oldest or unblocks.")]
 
 ALL = 1_000_000
 _GIB = 1 << 30

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.issue.options import (
     Actor,
     IssueId,
@@ -15,6 +13,7 @@ from arcfusion.agents.cli.issue.options import (
     split_labels,
 )
 from arcfusion.agents.cli.output import Json, format_table, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 from arcfusion.core.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -39,11 +38,11 @@ def schedule(labels: Labels = None, json: Json = False) -> None:
 def split(
     issue_id: IssueId,
     into: Annotated[
-        list[str] | None, typer.Option("--into", help="A part's title; repeat it for each part.")
+        list[str] | None, Option("--into", help="A part's title; repeat it for each part.")
     ] = None,
     hours: Annotated[
         list[float] | None,
-        typer.Option("--hours", min=0, help="A part's estimate, in the order of --into."),
+        Option("--hours", min=0, help="A part's estimate, in the order of --into."),
     ] = None,
     actor: Actor = None,
     json: Json = False,
@@ -62,7 +61,7 @@ def split(
 
 
 def gate(
-    phase: Annotated[str, typer.Argument(help="The phase: what follows `phase:` in the label.")],
+    phase: Annotated[str, Argument(help="The phase: what follows `phase:` in the label.")],
     json: Json = False,
 ) -> None:
     """Show whether all of a phase's issues are closed as done; exit 5 when they are not."""

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from arcfusion.agents.cli.issue.options import (
     Actor,
     ExcludeLabels,
@@ -26,6 +24,7 @@ from arcfusion.agents.cli.issue.options import (
     split_labels,
 )
 from arcfusion.agents.cli.output import Json, print_json, print_note, print_text
+from arcfusion.agents.cli.parameter import Argument, Option
 
 if TYPE_CHECKING:
     from arcfusion.issues.handoff import Handoff
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 def claim(
     issue_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Without it, the next one that is ready.")
+        str | None, Argument(metavar="[ID]", help="Without it, the next one that is ready.")
     ] = None,
     labels: Labels = None,
     exclude_labels: ExcludeLabels = None,
@@ -123,7 +122,7 @@ def release(
 def ask(
     issue_id: IssueId,
     fence: Fence,
-    question: Annotated[str, typer.Option("--question", "-q", help="What is unclear.")],
+    question: Annotated[str, Option("--question", "-q", help="What is unclear.")],
     tried: Tried = "",
     result: Result = "",
     next_step: Next = "",
@@ -142,7 +141,7 @@ def ask(
 def fail(
     issue_id: IssueId,
     fence: Fence,
-    error: Annotated[str, typer.Option("--error", help="What went wrong.")],
+    error: Annotated[str, Option("--error", help="What went wrong.")],
     tried: Tried = "",
     result: Result = "",
     next_step: Next = "",
@@ -162,12 +161,12 @@ def close(
     issue_id: IssueId,
     outcome: Annotated[
         str,
-        typer.Option("--outcome", help="done, negative, inconclusive, failed, duplicate, wontdo."),
+        Option("--outcome", help="done, negative, inconclusive, failed, duplicate, wontdo."),
     ],
-    reason: Annotated[str, typer.Option("--reason", "-r", help="One sentence.")] = "",
+    reason: Annotated[str, Option("--reason", "-r", help="One sentence.")] = "",
     evidence: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--evidence",
             "-e",
             help="run:ID, metric:RUN/NAME=N, file:PATH, commit:SHA or command:STATUS:TEXT; repeat.",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from arcfusion.core.database import NO_LIMIT, Connection, Row
-from arcfusion.issues import capacity, graph, ordering, questions
+from arcfusion.issues import capacity, graph, ordering
 from arcfusion.issues.errors import IssueUnknownError
 from arcfusion.issues.fit import Filter, explain_full, explain_unfit
 from arcfusion.issues.labels import Source, choose_source
@@ -156,6 +156,8 @@ def reasons(connection: Connection, issue: IssueRecord) -> list[str]:
             f"{issue.id} is quarantined: {issue.losses} lost and {issue.failures} failed attempts"
         )
     elif issue.question is not None:
+        from arcfusion.issues import questions
+
         found.append(str(questions.read(connection, issue.id)))
     elif issue.status is Status.BLOCKED:
         found.append(f"{issue.id} is set to blocked: a person must say how it goes on")

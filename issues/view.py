@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Self
 from arcfusion.core import store
 from arcfusion.core.database import Connection
 from arcfusion.core.home import Home
-from arcfusion.issues import capacity, graph, questions, reading
+from arcfusion.issues import capacity, graph, reading
 from arcfusion.issues.capacity import PoolRecord
 from arcfusion.issues.clock import Clock, read_database_clock
 from arcfusion.issues.config import QueueConfig
 from arcfusion.issues.draft import Offer
 from arcfusion.issues.fit import Filter
 from arcfusion.issues.ordering import Order
-from arcfusion.issues.questions import Question
 from arcfusion.issues.record import EdgeRecord, IssueRecord
 from arcfusion.issues.states import Status
 
 if TYPE_CHECKING:
     from arcfusion.issues.history import EventRecord, IssueDetail
     from arcfusion.issues.memory import MemoryRecord
+    from arcfusion.issues.questions import Question
 
 DEFAULT_LIMIT = 1_000_000
 
@@ -157,8 +157,10 @@ class View:
         """Return why the issue is not ready, in words; empty when nothing holds it back."""
         return reading.reasons(self._connection, self.fetch(issue_id))
 
-    def open_questions(self) -> Sequence[Question]:
+    def open_questions(self) -> "Sequence[Question]":
         """Return what waits for a person's answer, the most urgent issue first."""
+        from arcfusion.issues import questions
+
         return questions.find(self._connection)
 
     def edges(self) -> Sequence[EdgeRecord]:

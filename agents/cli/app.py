@@ -1,5 +1,7 @@
 """The `arcfusion` command: which subcommands there are, and how an error leaves the process."""
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -55,6 +57,9 @@ class InterruptedByPersonError(ArcFusionError):
 
 def main() -> None:
     """Run the command line; every error becomes one line on stderr and its exit code."""
+    # The interpreter looks for garbage among all that is loaded before it throws all of it away:
+    # 7 of the 82 ms of a light verb.
+    atexit.register(gc.freeze)
     words = sys.argv[1:]
     as_json = "--json" in words
     try:

@@ -1,7 +1,7 @@
 """What a worker waits for when it asks: whole verbs as processes, and the ready query by itself.
 
 A verb's time is that of its process, from fork to exit, with the package compiled. Between the
-verbs the same loop times a bare interpreter and `import typer`: the floor that the parser sets.
+verbs the same loop times a bare interpreter: the floor under each.
 """
 
 import json
@@ -91,13 +91,11 @@ def _measure_verbs(home: Home, size: int, rounds: int) -> Iterator[Row]:
 
     for _ in range(rounds + 1):
         ask("python", sys.executable, "-c", "pass")
-        ask("typer", sys.executable, "-c", "import typer")
         ask("ready", executable, "issue", "ready", "--json")
         claim = json.loads(ask("claim", executable, "issue", "claim", "--json"))["data"]
         held = (claim["id"], "--fence", str(claim["fence"]), "--json")
         ask("heartbeat", executable, "issue", "heartbeat", *held)
         ask("close", executable, "issue", "close", *held, "--outcome", "wontdo", "--reason", "no")
-    floor = ", ".join(f"{name} {_middle_ms(seconds[name]):.0f} ms" for name in ("python", "typer"))
     for verb in ("ready", "claim", "heartbeat", "close"):
         yield at_most(
             f"arcfusion issue {verb} --json, whole process, {size:,} issues, p50",
@@ -105,7 +103,7 @@ def _measure_verbs(home: Home, size: int, rounds: int) -> Iterator[Row]:
             VERB_BAR_MS,
             "ms",
             f"{_describe(seconds[verb][1:])}, processor {_middle_ms(cpu_s[verb]):.0f} ms;"
-            f" floor: {floor}; bd {COMPETITOR_MS} ms",
+            f" python alone {_middle_ms(seconds['python']):.0f} ms; bd {COMPETITOR_MS} ms",
         )
 
 

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from arcfusion.core.database import Row as DatabaseRow
-from arcfusion.issues.attempts import AttemptSummary
 from arcfusion.issues.clock import to_datetime, to_text
 from arcfusion.issues.draft import Edge, Json, Needs
-from arcfusion.issues.evidence import Evidence
-from arcfusion.issues.handoff import Handoff
 from arcfusion.issues.states import AttemptOutcome, EdgeType, Gate, IssueType, Outcome, Size, Status
+
+if TYPE_CHECKING:
+    from arcfusion.issues.attempts import AttemptSummary
+    from arcfusion.issues.evidence import Evidence
+    from arcfusion.issues.handoff import Handoff
 
 
 class Slotted(Protocol):
@@ -58,7 +60,7 @@ class IssueRecord(NamedTuple):
     max_attempts: int
     outcome: Outcome | None
     close_reason: str | None
-    evidence: tuple[Evidence, ...]
+    evidence: "tuple[Evidence, ...]"
     created_at: datetime
     created_by: str
     updated_at: datetime
@@ -104,8 +106,8 @@ class Claim:
     attempt_id: str
     lease_s: float
     lease_expires_at: datetime
-    last_handoff: Handoff | None
-    history: AttemptSummary
+    last_handoff: "Handoff | None"
+    history: "AttemptSummary"
 
     @property
     def issue_id(self) -> str:
@@ -188,7 +190,9 @@ def read_issue(row: DatabaseRow, labels: Sequence[str]) -> IssueRecord:
     return IssueRecord._make(_ordered(fields))
 
 
-def _read_evidence(text: str) -> tuple[Evidence, ...]:
+def _read_evidence(text: str) -> "tuple[Evidence, ...]":
+    from arcfusion.issues.evidence import Evidence
+
     return tuple(Evidence.from_json(item) for item in json.loads(text))
 
 
@@ -203,7 +207,7 @@ def read_row(kind: type[Row], row: DatabaseRow) -> Row:
     return kind(**{name: _convert(name, row[name]) for name in kind.__slots__})
 
 
-def handoff_to_json(handoff: Handoff | None) -> Json:
+def handoff_to_json(handoff: "Handoff | None") -> Json:
     """Return the handoff as `--json` prints it."""
     loaded: Json = None if handoff is None else json.loads(handoff.to_json())
     return loaded
@@ -218,6 +222,8 @@ def _convert(name: str, value: Any) -> Any:  # noqa: ANN401  # a column has any 
         case "before" | "after":
             return json.loads(value)
         case "handoff":
+            from arcfusion.issues.handoff import Handoff
+
             return Handoff.from_json(value)
         case "outcome":
             return AttemptOutcome(value)

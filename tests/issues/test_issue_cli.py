@@ -179,7 +179,8 @@ def test_ready_loads_nothing_heavy(lab):
         "sys.argv = ['arcfusion', 'issue', 'ready']; "
         "app.plain.parse(app.ROOT, sys.argv[1:])();"
         "heavy = {'sqlmodel', 'sqlalchemy', 'torch', 'numpy', 'rich', 'yaml', 'anthropic', 'git',"
-        " 'pydantic', 'typer', 'arcfusion.agents.cli.issue.filing', 'arcfusion.issues.history'};"
+        " 'pydantic', 'typer', 'arcfusion.agents.cli.issue.filing', 'arcfusion.issues.history',"
+        " 'arcfusion.issues.editing', 'arcfusion.issues.evidence'};"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,8 +1,8 @@
 """One process of test_postgres_locks: every kind of write, mixed, until the time is over.
 
-Usage: mixer.py ACTOR SEED SECONDS MODE, in the lab's directory. Prints the fences that it got, and
-how often each error came. MODE is `queue`, or `unnumbered`: the mutant, whose transactions number
-their events without waiting for each other.
+Usage: mixer.py ACTOR SEED SECONDS MODE, in the lab's directory. Says that it is ready, begins at a
+line of stdin, and prints the fences that it got and how often each error came. MODE is `queue`, or
+`unnumbered`: the mutant, whose transactions number their events without waiting for each other.
 """
 
 import dataclasses
@@ -108,6 +108,8 @@ def main() -> None:
             dialect = dataclasses.replace(queue._connection.dialect, lock_numbers=None)
             queue._connection.dialect = dialect
         mixer = Mixer(queue, int(seed))
+        print("ready", flush=True)  # noqa: T201
+        sys.stdin.readline()
         until = time.monotonic() + float(seconds)
         steps = 0
         while time.monotonic() < until:

@@ -211,6 +211,7 @@ def mix(
         subprocess.Popen(
             [sys.executable, str(MIXER), f"w{number}", str(number), str(seconds), mode],
             cwd=lab.workspace_path,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -218,6 +219,11 @@ def mix(
         for number in range(PROCESSES)
     ]
     try:
+        # A process that starts late on a busy machine would meet a server that is not there.
+        assert [mixer.stdout.readline() for mixer in mixers] == ["ready\n"] * PROCESSES
+        for mixer in mixers:
+            mixer.stdin.write("go\n")
+            mixer.stdin.flush()
         meanwhile()
         return [mixer.communicate(timeout=seconds + 60) for mixer in mixers]
     finally:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from arcfusion.agents.assignment import Assignment, Finding
+from arcfusion.agents.ending import Ending
 from arcfusion.agents.evidence import evidence_checks
 from arcfusion.agents.guard import Guard
 from arcfusion.agents.handoff import write_lab_handoff
@@ -96,10 +97,16 @@ def run_worker(home: Home, settings: WorkerSettings, *, say: Callable[[str], Non
         importlib.import_module(name)
     report = WorkReport()
     checks = evidence_checks(home)
-    with Queue(
-        home, settings.actor, session=_new_session(), config=settings.queue, checks=checks
-    ) as queue:
+    ending = Ending()
+    with (
+        # What ends services politely has to give the claim back, as Ctrl-C does.
+        ending.listening(),
+        Queue(
+            home, settings.actor, session=_new_session(), config=settings.queue, checks=checks
+        ) as queue,
+    ):
         while settings.max_issues is None or _count(report) < settings.max_issues:
+            ending.check()
             asked_at = time.monotonic()
             try:
                 claim = queue.claim(
@@ -111,7 +118,7 @@ def run_worker(home: Home, settings: WorkerSettings, *, say: Callable[[str], Non
                 raise
             say(f"{claim.issue_id}: {claim.issue.title}")
             with Guard(home, settings.actor, claim, settings.queue, asked_at=asked_at) as guard:
-                _work(home, settings, queue, claim, guard, report, say)
+                _work(home, settings, queue, claim, guard, ending, report, say)
             head = Workspace(home.workspace_path).resolve("HEAD")
             say(f"  handoff: {write_lab_handoff(home, head)}")
     return report
@@ -132,10 +139,16 @@ def _work(
     queue: "Queue",
     claim: "Claim",
     guard: Guard,
+    ending: Ending,
     report: WorkReport,
     say: Callable[[str], None],
 ) -> None:
     role = role_of(claim.issue.labels)
+
+    def check() -> None:
+        ending.check()
+        guard.check()
+
     log = SessionLog(home, issue_id=claim.issue_id, fence=claim.fence, guard=guard.hold)
     assignment = Assignment(
         home=home,
@@ -146,7 +159,7 @@ def _work(
         parallel=settings.parallel,
         tier=settings.tier,
         log=log,
-        check=guard.check,
+        check=check,
         guard=guard.hold,
         say=say,
     )

@@ -1,6 +1,5 @@
 """`arcfusion agent run`: a worker that claims issues and brings them to an end."""
 
-import signal
 from typing import TYPE_CHECKING, Annotated
 
 from arcfusion.agents.cli.options import Parallel, Sandbox, Seed
@@ -54,8 +53,6 @@ def run(
         sandbox=sandbox,
         pool=pool,
     )
-    # What ends services politely has to give the claim back, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = run_worker(find_home(), settings, say=print_note)
     if json:
         print_json({"closed": report.closed, "released": report.released})

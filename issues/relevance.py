@@ -20,7 +20,7 @@ from math import log
 Passage = tuple[str, str, float]
 
 MAX_WORDS = 16
-MAX_HITS = 800
+MAX_HITS = 500
 _REFINED = 100
 _SATURATION = 1.2
 _LENGTH_SHARE = 0.5
